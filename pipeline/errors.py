@@ -1,0 +1,105 @@
+"""The one exception tree. Only `tasks.py` turns one of these into an exit.
+
+    PipelineError            exit code  `code` in JSON
+    ├── RequestError             2      the request is wrong: nothing was run
+    │   ├── UnknownName          2      no such target, workload, step, stage, …
+    │   ├── BadTarget            2      a target's TOML cannot be used
+    │   ├── BadWorkload          2      a workload's module breaks the contract
+    │   ├── BadModelFile         2      a file given as .tflite is none
+    │   ├── BadImage             2      a file given as picture is none
+    │   └── DataError            2      a data file is missing or altered
+    ├── StepFailed               4      a step ran and could not give what it promised
+    │   ├── RunnerFailed         4      the interpreter's process failed or overran a limit
+    │   ├── DiskFull             4      no space left for an output
+    │   └── EnvironmentUnsuited  4      TensorFlow or Keras is not as needed
+    └── (verdicts are results, not errors: inconclusive exits 3, a failed budget exits 5)
+
+Each message says what was received, what was expected and how to mend it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+EXIT_PASS = 0
+EXIT_REQUEST = 2
+EXIT_INCONCLUSIVE = 3
+EXIT_STEP = 4
+EXIT_BUDGET = 5
+EXIT_INTERRUPTED = 130
+
+
+class PipelineError(Exception):
+    """What went wrong, what was received, what was expected and how to mend it."""
+
+    exit_code = EXIT_STEP
+    code = "pipeline_error"
+
+    def __init__(self, message: str, *, received: object = "", expected: str = "", fix: str = ""):
+        super().__init__(message)
+        self.message = message
+        self.received = str(received)
+        self.expected = expected
+        self.fix = fix
+
+    def __str__(self) -> str:
+        parts = (("received", self.received), ("expected", self.expected), ("to mend", self.fix))
+        return "\n".join([self.message, *(f"  {name}: {text}" for name, text in parts if text)])
+
+
+class RequestError(PipelineError):
+    exit_code = EXIT_REQUEST
+    code = "bad_request"
+
+
+class UnknownName(RequestError):
+    """A name that is not known; suggests the nearest one that is."""
+
+    code = "unknown_name"
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], *, where: str = ""):
+        known = sorted(known)
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+        super().__init__(
+            f"unknown {kind} {name!r}" + (f" in {where}" if where else ""),
+            received=name,
+            expected=f"one of {', '.join(known)}" if known else f"a {kind}, but none was found",
+            fix=f"did you mean {near[0]!r}?" if near else "",
+        )
+
+
+class BadTarget(RequestError):
+    code = "bad_target"
+
+
+class BadWorkload(RequestError):
+    code = "bad_workload"
+
+
+class BadModelFile(RequestError):
+    code = "bad_model_file"
+
+
+class BadImage(RequestError):
+    code = "bad_image"
+
+
+class DataError(RequestError):
+    code = "bad_data"
+
+
+class StepFailed(PipelineError):
+    code = "step_failed"
+
+
+class RunnerFailed(StepFailed):
+    code = "runner_failed"
+
+
+class DiskFull(StepFailed):
+    code = "disk_full"
+
+
+class EnvironmentUnsuited(StepFailed):
+    code = "environment_unsuited"

@@ -1,0 +1,96 @@
+"""File name = registry: finds a step, runner, workload or target by its file's name.
+
+The project's own folder (`./steps/`, `./runners/`, `./workloads/`, `./targets/`) wins over
+what ships in this package, so that a repository adds one with one file and edits none.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from pipeline.errors import RequestError, UnknownName
+
+PACKAGE = Path(__file__).parent
+
+
+def project_root(start: Path | None = None) -> Path:
+    """Return the nearest folder at or above `start` that holds a tasks.py, as Invoke searches."""
+    start = (start or Path.cwd()).resolve()
+    for folder in (start, *start.parents):
+        if (folder / "tasks.py").is_file():
+            return folder
+    return start
+
+
+def find_file(folder: str, name: str, suffix: str, root: Path | None) -> Path | None:
+    """Return the path of `<folder>/<name><suffix>`: the project's own, or the shipped one."""
+    for base in _bases(folder, root):
+        path = base / f"{name}{suffix}"
+        if name.isidentifier() or _plain(name):
+            if path.is_file():
+                return path
+    return None
+
+
+def known_names(folder: str, suffix: str, root: Path | None, marker: str = "") -> list[str]:
+    """Return the sorted names of the files in `<folder>/`; `marker` must occur in the file."""
+    names = set()
+    for base in _bases(folder, root):
+        for path in base.glob(f"*{suffix}"):
+            if not path.stem.startswith("_") and (not marker or marker in path.read_text(encoding="utf-8")):
+                names.add(path.stem)
+    return sorted(names)
+
+
+def find_module(
+    folder: str, name: str, root: Path | None, *, kind: str, marker: str = "", where: str = ""
+) -> ModuleType:
+    """Import `<folder>/<name>.py`. Raises UnknownName with the nearest known name."""
+    path = find_file(folder, name, ".py", root)
+    names = known_names(folder, ".py", root, marker)
+    if path is None or name not in names:
+        raise UnknownName(kind, name, names, where=where)
+    if path.parent == PACKAGE / folder:
+        return importlib.import_module(f"pipeline.{folder}.{name}")
+    return load_file(path, kind)
+
+
+def load_file(path: Path, kind: str) -> ModuleType:
+    """Import a Python file by its path; a fault in it is a RequestError that names the file."""
+    name = f"_{kind}_{path.stem}"
+    known = sys.modules.get(name)
+    if known is not None and known.__file__ == str(path):
+        return known
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise RequestError(f"{path} is not a Python file", received=str(path), expected="a .py file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise RequestError(
+            f"the {kind} {path} cannot be imported: {type(error).__name__}: {error}",
+            received=f"{type(error).__name__}: {error}",
+            expected="a Python file that imports without an error",
+            fix=f"python {path} shows the traceback",
+        ) from error
+    return module
+
+
+def _bases(folder: str, root: Path | None) -> list[Path]:
+    shipped = PACKAGE / folder
+    if folder == "targets" and not shipped.is_dir():
+        shipped = PACKAGE.parent / "targets"  # a checkout: the wheel carries them inside the package
+    own = (root or project_root()) / folder
+    return [own, shipped] if own != shipped else [shipped]
+
+
+def _plain(name: str) -> bool:
+    """True for names such as `raspberry-pi`, false for paths."""
+    return bool(name) and all(char.isalnum() or char in "-_" for char in name)

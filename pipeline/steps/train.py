@@ -1,0 +1,49 @@
+"""Train the workload's float model from its initial weights with Adam (Kingma, Ba 2015).
+
+The loss is sparse categorical cross-entropy on logits; the learning rate is constant or
+follows half a cosine to zero (Loshchilov, Hutter 2017). Batches are drawn by a seeded
+shuffle and augmented by a seeded draw, so two runs with one seed give equal weights.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    from pipeline.workload import Workload
+
+CONSUMES: str | None = None
+PRODUCES = "keras"
+
+
+class Config(BaseModel):
+    """Fields left out take the workload's own TRAINING settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: int | None = Field(None, gt=0, le=10_000, description="Passes over the training split.")
+    batch_size: int | None = Field(None, gt=0, le=65_536, description="Samples a step.")
+    learning_rate: float | None = Field(None, gt=0, le=10, description="Adam's highest learning rate.")
+    learning_rate_schedule: Literal["constant", "cosine"] | None = Field(
+        None, description="Constant, or cosine decay to zero over the whole run."
+    )
+    seed: int = Field(0, ge=0, lt=2**31, description="Seed of weights, order and augmentation.")
+
+
+def run(source: Path | None, workload: Workload, config: Config, out: Path, report: Any) -> dict[str, Any]:
+    """Write `model.h5` (the trained model) into `out`; return the losses of each epoch."""
+    from pipeline.keras_legacy import make_repeatable
+    from pipeline.steps._fit import fit, save_model
+
+    make_repeatable(config.seed)
+    model = workload.build_model()
+    given = {name: value for name, value in config.model_dump().items() if value is not None}
+    settings = workload.training.model_copy(
+        update={name: given[name] for name in given if name != "seed"}
+    )
+    facts = fit(model, workload, settings, config.seed, report)
+    save_model(model, out)
+    return {"parameters": model.count_params(), **facts}

@@ -1,0 +1,183 @@
+"""The Workload contract, and finding one by name or path.
+
+A workload says what is learned. It is a Python module, one of `pipeline/workloads/`,
+one of the project's own `workloads/`, or any file given as `--workload=path/to/mine.py`.
+It defines:
+
+    DESCRIPTION: str                one line for tables and model cards
+    LABELS: tuple[str, ...]         class names, in the order of the outputs
+    INPUT_SHAPE: tuple[int, ...]    one preprocessed sample, without the batch
+    INPUT_RANGE: tuple[float, float]   lowest and highest preprocessed value
+    TRAINING: Training              epochs, batch size, learning rate
+    load(split) -> (samples, labels)   "train", "validation" or "test"; raw samples [n, …],
+                                    integer labels [n]
+    preprocess(samples) -> float32  [n, *INPUT_SHAPE]; the one path from a raw sample to the
+                                    network, used in training, calibration, evaluation, predict
+    build_model()                   the untrained tf_keras model, logits out
+
+and may define:
+
+    DATA_FILES: tuple[Path, ...]    files that the data comes from; their bytes enter the keys
+    augment(samples, seed)          TensorFlow function on one preprocessed float32 batch;
+                                    seed is an int32 tensor [2] that fixes the draw
+    decode_image(image) -> sample   one raw sample from a Pillow image (default: `images.py`)
+
+TensorFlow is imported inside `build_model` and `augment`, never at the top.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline.errors import BadWorkload
+from pipeline.lookup import find_module, load_file
+
+if TYPE_CHECKING:
+    import numpy as np
+
+REQUIRED = (
+    "DESCRIPTION",
+    "LABELS",
+    "INPUT_SHAPE",
+    "INPUT_RANGE",
+    "TRAINING",
+    "load",
+    "preprocess",
+    "build_model",
+)
+SPLITS = ("train", "validation", "test")
+
+
+class Training(BaseModel):
+    """How a workload's float model is trained; a recipe's train step may override each field."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: int = Field(gt=0, description="Passes over the training split.")
+    batch_size: int = Field(128, gt=0, description="Samples a step.")
+    learning_rate: float = Field(1e-3, gt=0, description="Adam's learning rate, the first and highest.")
+    learning_rate_schedule: Literal["constant", "cosine"] = Field(
+        "cosine", description="Constant, or cosine decay to zero over the whole run."
+    )
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A workload's module behind its name: read its parts through the attributes below."""
+
+    name: str
+    module: ModuleType
+
+    @property
+    def source(self) -> Path:
+        return Path(str(self.module.__file__))
+
+    @property
+    def description(self) -> str:
+        return self.module.DESCRIPTION
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return tuple(self.module.LABELS)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        return tuple(self.module.INPUT_SHAPE)
+
+    @property
+    def input_range(self) -> tuple[float, float]:
+        low, high = self.module.INPUT_RANGE
+        return float(low), float(high)
+
+    @property
+    def training(self) -> Training:
+        return self.module.TRAINING
+
+    @property
+    def data_files(self) -> tuple[Path, ...]:
+        return tuple(Path(path) for path in getattr(self.module, "DATA_FILES", ()))
+
+    @property
+    def augment(self) -> Any:
+        return getattr(self.module, "augment", None)
+
+    def load(self, split: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return (raw samples [n, …], integer labels [n]) of "train", "validation" or "test"."""
+        samples, labels = self.module.load(split)
+        if len(samples) != len(labels):
+            raise BadWorkload(
+                f"{self.source}: load({split!r}) returns as many samples as labels",
+                received=f"{len(samples)} samples, {len(labels)} labels",
+                expected="equal counts",
+                fix="correct the workload's load()",
+            )
+        return samples, labels
+
+    def preprocess(self, samples: np.ndarray) -> np.ndarray:
+        """Return float32 [n, *input_shape] from raw samples [n, …]."""
+        prepared = self.module.preprocess(samples)
+        if prepared.shape[1:] != self.input_shape or prepared.dtype != "float32":
+            raise BadWorkload(
+                f"{self.source}: preprocess() does not return what INPUT_SHAPE promises",
+                received=f"{prepared.dtype} {list(prepared.shape)}",
+                expected=f"float32 [n, {', '.join(map(str, self.input_shape))}]",
+                fix="correct preprocess() or INPUT_SHAPE",
+            )
+        return prepared
+
+    def build_model(self) -> Any:
+        return self.module.build_model()
+
+    def decode_image(self, image: Any) -> np.ndarray:
+        """Return one raw sample from a Pillow image, with the workload's own rule if it has one."""
+        from pipeline.images import decode_image
+
+        own = getattr(self.module, "decode_image", None)
+        return own(image) if own else decode_image(image, self.input_shape)
+
+
+def load_workload(name: str, root: Path | None = None) -> Workload:
+    """Find a workload by name or by the path of a `.py` file, and check it against the contract.
+
+    Raises UnknownName when there is none, BadWorkload when the module cannot be used.
+    """
+    if name.endswith(".py"):
+        path = Path(name).expanduser()
+        if not path.is_file():
+            raise BadWorkload(
+                f"no workload file {name}",
+                received=name,
+                expected="the path of a Python file, or a workload's name",
+                fix="check the path; `invoke targets` lists the names that ship",
+            )
+        # A user's file may import its neighbours.
+        sys.path.insert(0, str(path.resolve().parent))
+        try:
+            module = load_file(path.resolve(), "workload")
+        finally:
+            sys.path.pop(0)
+        name = path.stem
+    else:
+        module = find_module("workloads", name, root, kind="workload", marker="build_model")
+    missing = [part for part in REQUIRED if not hasattr(module, part)]
+    if missing:
+        raise BadWorkload(
+            f"the workload {module.__file__} is incomplete",
+            received=f"a module without {', '.join(missing)}",
+            expected=f"a module that defines {', '.join(REQUIRED)}",
+            fix="define the missing names; the contract is in pipeline/workload.py",
+        )
+    if not isinstance(module.TRAINING, Training):
+        raise BadWorkload(
+            f"the workload {module.__file__} has an unusable TRAINING",
+            received=type(module.TRAINING).__name__,
+            expected="pipeline.workload.Training",
+            fix="TRAINING = Training(epochs=…, batch_size=…, learning_rate=…)",
+        )
+    return Workload(name, module)

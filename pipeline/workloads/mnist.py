@@ -1,0 +1,69 @@
+"""MNIST with LeNet-5 as the compression literature uses it: 20-50-500-10, 431,080 parameters.
+
+The network is Caffe's LeNet, the one that Deep Compression (Han, Mao, Dally 2016)
+reports on: two 5×5 convolutions without padding, each followed by 2×2 max pooling,
+then dense 500 and dense 10. Logits out.
+"""
+
+from pipeline.workload import Training
+from pipeline.workloads.mnist_data import (  # noqa: F401  (the contract's names)
+    DATA_FILES,
+    INPUT_RANGE,
+    INPUT_SHAPE,
+    LABELS,
+    load,
+    preprocess,
+)
+
+DESCRIPTION = "MNIST digits, LeNet-5 (20-50-500-10), 431,080 parameters"
+TRAINING = Training(epochs=12, batch_size=128, learning_rate=1.5e-3, learning_rate_schedule="cosine")
+
+_ROTATION = 0.17  # radians, about 10 degrees either way
+_SCALE = 0.10  # share by which each axis shrinks or grows
+_SHIFT = 2.0  # pixels either way
+
+
+def build_model():
+    """Return the untrained tf_keras model: [batch, 28, 28, 1] in, [batch, 10] logits out."""
+    from pipeline.keras_legacy import keras
+
+    layers = keras.layers
+    return keras.Sequential(
+        [
+            layers.Conv2D(20, 5, activation="relu", input_shape=INPUT_SHAPE),
+            layers.MaxPooling2D(),
+            layers.Conv2D(50, 5, activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Flatten(),
+            layers.Dense(500, activation="relu"),
+            layers.Dense(10),
+        ],
+        name="lenet5",
+    )
+
+
+def augment(images, seed):
+    """Rotate, scale and shift each image of a batch a little, by one affine resampling.
+
+    images: float32 tensor [batch, 28, 28, 1] of 0–1; seed: int32 tensor [2], which fixes
+    the draw, so that two processes train on the same pictures. Returns the same shape.
+    """
+    import tensorflow as tf
+
+    count = tf.shape(images)[0]
+    draw = tf.random.stateless_uniform([count, 5], seed, -1.0, 1.0)
+    angle, scale_x, scale_y = draw[:, 0] * _ROTATION, 1 + draw[:, 1] * _SCALE, 1 + draw[:, 2] * _SCALE
+    cos, sin = tf.cos(angle), tf.sin(angle)
+    a0, a1, b0, b1 = cos * scale_x, -sin * scale_y, sin * scale_x, cos * scale_y
+    # The centre of the picture stays in place, then the shift is added.
+    centre = (INPUT_SHAPE[0] - 1) / 2
+    a2 = centre - (a0 + a1) * centre + draw[:, 3] * _SHIFT
+    b2 = centre - (b0 + b1) * centre + draw[:, 4] * _SHIFT
+    zero = tf.zeros_like(a0)
+    return tf.raw_ops.ImageProjectiveTransformV3(
+        images=images,
+        transforms=tf.stack([a0, a1, a2, b0, b1, b2, zero, zero], axis=1),
+        output_shape=INPUT_SHAPE[:2],
+        fill_value=0.0,
+        interpolation="BILINEAR",
+    )
