@@ -1,0 +1,118 @@
+"""Post-training quantization and conversion to TFLite (Jacob et al. 2018, arXiv:1712.05877).
+
+    scheme    weights  activations  source of the ranges
+    float32   float32  float32      none: the plain conversion
+    float16   float16  float32      none
+    dynamic   int8     float32      at run time
+    int8      int8     int8         representative dataset; full-integer
+    int16x8   int8     int16        representative dataset; full-integer
+
+The model is converted from a concrete function with a fixed batch of 1: `from_keras_model`
+leaves −1 in the shape signature, which microcontrollers and delegates refuse.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from pipeline.errors import StepFailed
+
+if TYPE_CHECKING:
+    from pipeline.workload import Workload
+
+CONSUMES = "keras"
+PRODUCES = "tflite"
+
+Dtype = Literal["float32", "int8", "uint8", "int16"]
+_ALLOWED_DTYPES = {
+    "float32": ("float32",),
+    "float16": ("float32",),
+    "dynamic": ("float32",),
+    "int8": ("int8", "uint8", "float32"),
+    "int16x8": ("int16", "float32"),
+}
+FULL_INTEGER = ("int8", "int16x8")
+REFERENCE_SAMPLES = 1000
+
+
+class Config(BaseModel):
+    """Which number formats the file computes in, and how their ranges are found."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    scheme: Literal["float32", "float16", "dynamic", "int8", "int16x8"] = Field(
+        "int8", description="Number formats of weights and activations."
+    )
+    calibration_samples: int = Field(
+        500, ge=10, le=100_000, description="Training samples in the representative dataset."
+    )
+    input_dtype: Dtype = Field("float32", description="Number format of the file's input; the target's.")
+    output_dtype: Dtype = Field("float32", description="Number format of the file's output; the target's.")
+    seed: int = Field(0, ge=0, lt=2**31, description="Seed of the draw of the representative dataset.")
+
+    @model_validator(mode="after")
+    def _dtypes_fit(self) -> Config:
+        allowed = _ALLOWED_DTYPES[self.scheme]
+        for name in ("input_dtype", "output_dtype"):
+            if getattr(self, name) not in allowed:
+                raise ValueError(
+                    f"{name} {getattr(self, name)!r} does not go with scheme {self.scheme!r}; "
+                    f"expected one of {', '.join(allowed)}"
+                )
+        return self
+
+
+def run(source: Path, workload: Workload, config: Config, out: Path, report: Any) -> dict[str, Any]:
+    """Write `model.tflite`, and `reference.npy`: the source's outputs on validation samples.
+
+    `reference.npy` is float32 [up to 1000, classes]; the file is held against it before it
+    counts as built. Raises StepFailed when the converter refuses the model, DataError when
+    the representative dataset is unusable.
+    """
+    import numpy as np
+
+    from pipeline.calibration import representative_dataset
+    from pipeline.keras_legacy import make_repeatable, tf
+    from pipeline.steps._fit import load_model
+
+    make_repeatable(config.seed)
+    model = load_model(source)
+    samples = workload.preprocess(workload.load("validation")[0][:REFERENCE_SAMPLES])
+    np.save(out / "reference.npy", model.predict(samples, batch_size=250, verbose=0))
+
+    function = tf.function(
+        lambda batch: model(batch, training=False),
+        input_signature=[tf.TensorSpec([1, *workload.input_shape], tf.float32, name="input")],
+    ).get_concrete_function()
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], model)
+    facts: dict[str, Any] = {"scheme": config.scheme}
+    if config.scheme != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if config.scheme == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if config.scheme in FULL_INTEGER:
+        calibration, facts["calibration"] = representative_dataset(
+            workload, config.calibration_samples, config.seed
+        )
+        converter.representative_dataset = lambda: ([sample[np.newaxis]] for sample in calibration)
+        converter.target_spec.supported_ops = [
+            tf.lite.OpsSet.TFLITE_BUILTINS_INT8
+            if config.scheme == "int8"
+            else tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+        ]
+        converter.inference_input_type = tf.dtypes.as_dtype(config.input_dtype)
+        converter.inference_output_type = tf.dtypes.as_dtype(config.output_dtype)
+    try:
+        content = converter.convert()
+    except Exception as error:  # the converter raises many kinds, RuntimeError to its own
+        raise StepFailed(
+            f"the TFLite converter refuses the model for scheme {config.scheme!r}",
+            received=str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__,
+            expected="operators that TFLite has in this number format",
+            fix="choose another scheme, or replace the layer that the message names",
+        ) from error
+    (out / "model.tflite").write_bytes(content)
+    return facts
