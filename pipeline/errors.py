@@ -20,7 +20,9 @@ Each message says what was received, what was expected and how to mend it.
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
+from pathlib import Path
 
 EXIT_PASS = 0
 EXIT_REQUEST = 2
@@ -42,6 +44,16 @@ class PipelineError(Exception):
         self.received = str(received)
         self.expected = expected
         self.fix = fix
+
+    def as_dict(self) -> dict[str, str]:
+        """Return code, message, received, expected and fix: the form of `--json`."""
+        return {
+            "code": self.code,
+            "message": self.message,
+            "received": self.received,
+            "expected": self.expected,
+            "fix": self.fix,
+        }
 
     def __str__(self) -> str:
         parts = (("received", self.received), ("expected", self.expected), ("to mend", self.fix))
@@ -100,6 +112,37 @@ class RunnerFailed(StepFailed):
 class DiskFull(StepFailed):
     code = "disk_full"
 
+    @classmethod
+    def at(cls, path: Path) -> DiskFull:
+        return cls(
+            f"no space left for {path}",
+            received="a full disk (or quota)",
+            expected="room for the stage's output",
+            fix="free some space (`invoke store.gc` drops what no build uses) and run the command again",
+        )
+
 
 class EnvironmentUnsuited(StepFailed):
     code = "environment_unsuited"
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """True for the system's own "no space left" or "quota exceeded"."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def error_from(described: dict[str, str]) -> PipelineError:
+    """Return the exception that `as_dict` described, of its own class: errors cross processes so."""
+    classes: list[type[PipelineError]] = [PipelineError]
+    for known in classes:
+        classes.extend(known.__subclasses__())
+    kind = next(known for known in reversed(classes) if known.code == described["code"])
+    error = kind.__new__(kind)
+    PipelineError.__init__(
+        error,
+        described["message"],
+        received=described["received"],
+        expected=described["expected"],
+        fix=described["fix"],
+    )
+    return error

@@ -30,9 +30,8 @@ def find_file(folder: str, name: str, suffix: str, root: Path | None) -> Path | 
     """Return the path of `<folder>/<name><suffix>`: the project's own, or the shipped one."""
     for base in _bases(folder, root):
         path = base / f"{name}{suffix}"
-        if name.isidentifier() or _plain(name):
-            if path.is_file():
-                return path
+        if _plain(name) and path.is_file():
+            return path
     return None
 
 
@@ -54,8 +53,14 @@ def find_module(
     names = known_names(folder, ".py", root, marker)
     if path is None or name not in names:
         raise UnknownName(kind, name, names, where=where)
-    if path.parent == PACKAGE / folder:
-        return importlib.import_module(f"pipeline.{folder}.{name}")
+    return load_module(path, kind)
+
+
+def load_module(path: Path, kind: str) -> ModuleType:
+    """Import a module by its path: as a part of this package where it lies in it."""
+    if path.is_relative_to(PACKAGE):
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        return importlib.import_module(".".join(parts))
     return load_file(path, kind)
 
 

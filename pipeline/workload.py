@@ -20,7 +20,8 @@ and may define:
     DATA_FILES: tuple[Path, ...]    files that the data comes from; their bytes enter the keys
     augment(samples, seed)          TensorFlow function on one preprocessed float32 batch;
                                     seed is an int32 tensor [2] that fixes the draw
-    decode_image(image) -> sample   one raw sample from a Pillow image (default: `images.py`)
+    decode_image(image) -> sample   one raw sample from a Pillow image (default: `images.py`),
+                                    for `invoke predict`
 
 TensorFlow is imported inside `build_model` and `augment`, never at the top.
 """
@@ -36,7 +37,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.errors import BadWorkload
-from pipeline.lookup import find_module, load_file
+from pipeline.lookup import find_module, load_module
 
 if TYPE_CHECKING:
     import numpy as np
@@ -134,13 +135,6 @@ class Workload:
     def build_model(self) -> Any:
         return self.module.build_model()
 
-    def decode_image(self, image: Any) -> np.ndarray:
-        """Return one raw sample from a Pillow image, with the workload's own rule if it has one."""
-        from pipeline.images import decode_image
-
-        own = getattr(self.module, "decode_image", None)
-        return own(image) if own else decode_image(image, self.input_shape)
-
 
 def load_workload(name: str, root: Path | None = None) -> Workload:
     """Find a workload by name or by the path of a `.py` file, and check it against the contract.
@@ -159,7 +153,7 @@ def load_workload(name: str, root: Path | None = None) -> Workload:
         # A user's file may import its neighbours.
         sys.path.insert(0, str(path.resolve().parent))
         try:
-            module = load_file(path.resolve(), "workload")
+            module = load_module(path.resolve(), "workload")
         finally:
             sys.path.pop(0)
         name = path.stem

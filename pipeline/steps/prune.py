@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 CONSUMES = "keras"
 PRODUCES = "keras"
+LIBRARIES = ("tensorflow", "tf-keras", "tensorflow-model-optimization", "numpy")
 
 MASK_UPDATES_MIN = 20
 SPARSITY_TOLERANCE = 0.005
@@ -33,6 +34,9 @@ class Config(BaseModel):
     final_sparsity: float = Field(0.8, gt=0, lt=1, description="Share of zeros in each pruned kernel at the end.")
     initial_sparsity: float = Field(0.3, ge=0, lt=1, description="Share of zeros at the first mask update.")
     epochs: int = Field(6, ge=2, le=10_000, description="Epochs of fine-tuning; the last one keeps the masks fixed.")
+    ramp_share: float = Field(
+        0.5, gt=0, le=1, description="Share of the steps in which sparsity rises; at most all but the last epoch."
+    )
     batch_size: int = Field(128, gt=0, le=65_536, description="Samples a step.")
     learning_rate: float = Field(1e-3, gt=0, le=10, description="Adam's highest learning rate.")
     learning_rate_schedule: Literal["constant", "cosine"] = Field(
@@ -51,27 +55,22 @@ class Config(BaseModel):
         return self
 
 
-def mask_schedule(steps_per_epoch: int, epochs: int) -> dict[str, int]:
-    """Return begin_step, end_step and frequency with at least 20 updates, the last one epoch early.
+def mask_schedule(steps_per_epoch: int, epochs: int, ramp_share: float) -> dict[str, int]:
+    """Return begin_step, end_step and frequency: at least 20 updates, the last at least an epoch early.
 
     TFMOT updates the masks where (step - begin) is a multiple of frequency and step <= end, so
     end is placed on such a step. Raises StepFailed when the run is too short for 20 updates.
     """
-    begin = 0
-    last = steps_per_epoch * (epochs - 1)
+    last = min(int(steps_per_epoch * epochs * ramp_share), steps_per_epoch * (epochs - 1))
     frequency = min(100, last // MASK_UPDATES_MIN)
     if frequency < 1:
         raise StepFailed(
             "the pruning run is too short for its schedule",
             received=f"{epochs} epochs of {steps_per_epoch} steps",
-            expected=f"at least {MASK_UPDATES_MIN} steps before the last epoch",
+            expected=f"at least {MASK_UPDATES_MIN} steps in which sparsity rises, before the last epoch",
             fix="raise `epochs` or lower `batch_size` of the prune step",
         )
-    return {
-        "begin_step": begin,
-        "end_step": begin + (last - begin) // frequency * frequency,
-        "frequency": frequency,
-    }
+    return {"begin_step": 0, "end_step": last // frequency * frequency, "frequency": frequency}
 
 
 def run(source: Path, workload: Workload, config: Config, out: Path, report: Any) -> dict[str, Any]:
@@ -90,7 +89,7 @@ def run(source: Path, workload: Workload, config: Config, out: Path, report: Any
     make_repeatable(config.seed)
     model = load_model(source)
     settings = Training(**config.model_dump(include=set(Training.model_fields)))
-    schedule = mask_schedule(steps_per_epoch(workload, settings), config.epochs)
+    schedule = mask_schedule(steps_per_epoch(workload, settings), config.epochs, config.ramp_share)
     polynomial = sparsity.PolynomialDecay(
         initial_sparsity=config.initial_sparsity, final_sparsity=config.final_sparsity, **schedule
     )

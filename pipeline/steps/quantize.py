@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 CONSUMES = "keras"
 PRODUCES = "tflite"
+LIBRARIES = ("tensorflow", "tf-keras", "numpy")
 
 Dtype = Literal["float32", "int8", "uint8", "int16"]
 _ALLOWED_DTYPES = {
@@ -35,7 +36,6 @@ _ALLOWED_DTYPES = {
     "int16x8": ("int16", "float32"),
 }
 FULL_INTEGER = ("int8", "int16x8")
-REFERENCE_SAMPLES = 1000
 
 
 class Config(BaseModel):
@@ -77,18 +77,26 @@ def run(source: Path, workload: Workload, config: Config, out: Path, report: Any
     from pipeline.calibration import representative_dataset
     from pipeline.keras_legacy import make_repeatable, tf
     from pipeline.steps._fit import load_model
+    from pipeline.verify import REFERENCE_FILE, REFERENCE_SAMPLES
 
     make_repeatable(config.seed)
     model = load_model(source)
     samples = workload.preprocess(workload.load("validation")[0][:REFERENCE_SAMPLES])
-    np.save(out / "reference.npy", model.predict(samples, batch_size=250, verbose=0))
+    np.save(out / REFERENCE_FILE, model.predict(samples, batch_size=250, verbose=0))
 
     function = tf.function(
         lambda batch: model(batch, training=False),
         input_signature=[tf.TensorSpec([1, *workload.input_shape], tf.float32, name="input")],
     ).get_concrete_function()
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function], model)
-    facts: dict[str, Any] = {"scheme": config.scheme}
+    facts: dict[str, Any] = {
+        "scheme": config.scheme,
+        "promises": {
+            "input_dtype": config.input_dtype,
+            "output_dtype": config.output_dtype,
+            "full_integer": config.scheme in FULL_INTEGER,
+        },
+    }
     if config.scheme != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if config.scheme == "float16":

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 CONSUMES: str | None = None
 PRODUCES = "keras"
+LIBRARIES = ("tensorflow", "tf-keras", "numpy")
 
 
 class Config(BaseModel):
@@ -46,4 +47,6 @@ def run(source: Path | None, workload: Workload, config: Config, out: Path, repo
     )
     facts = fit(model, workload, settings, config.seed, report)
     save_model(model, out)
-    return {"parameters": model.count_params(), **facts}
+    summary: list[str] = []
+    model.summary(print_fn=lambda line, **kwargs: summary.append(line))
+    return {"parameters": model.count_params(), "summary": summary, **facts}

@@ -30,13 +30,13 @@ def build_model():
     layers = keras.layers
     return keras.Sequential(
         [
-            layers.Conv2D(20, 5, activation="relu", input_shape=INPUT_SHAPE),
+            layers.Conv2D(20, 5, activation="relu", input_shape=INPUT_SHAPE, name="conv1"),
             layers.MaxPooling2D(),
-            layers.Conv2D(50, 5, activation="relu"),
+            layers.Conv2D(50, 5, activation="relu", name="conv2"),
             layers.MaxPooling2D(),
             layers.Flatten(),
-            layers.Dense(500, activation="relu"),
-            layers.Dense(10),
+            layers.Dense(500, activation="relu", name="dense1"),
+            layers.Dense(10, name="logits"),
         ],
         name="lenet5",
     )

@@ -1,0 +1,201 @@
+"""Files on their runner, measured anew or taken from a stored measurement that still holds."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.errors import RequestError
+from pipeline.files import sha256_of, write_whole
+from pipeline.project import ARTIFACT, BENCH_DOCUMENT, Project, built_folders, load_build
+from pipeline.runner import Settings, find_runner
+from pipeline.store import key_of
+from pipeline.target import Target, load_target
+from pipeline.verdict import Verdict, judge, overall, undecided
+from pipeline.watch import Watch
+from pipeline.workload import Workload, load_workload
+
+if TYPE_CHECKING:
+    from pipeline.benchmark import Measurement
+    from pipeline.documents import BenchDocument, BenchResult, LatencyRecord
+
+BENCHMARK_SAMPLES = 64
+
+
+def measured(
+    target: Target,
+    workload: Workload | None,
+    model: Path,
+    baseline: Path | None,
+    project: Project,
+    watch: Watch,
+    *,
+    decided: Callable[[Measurement], bool],
+    reuse: bool,
+) -> Measurement:
+    """Return the Measurement of `model`: a stored one that still decides, or a new one.
+
+    A stored one counts only for the same files, settings, runner version and device, and
+    never when it leaves a verdict open. An undecided measurement is not stored.
+    """
+    from pipeline.benchmark import Measurement, measure
+    from pipeline.machine_lock import benchmarking
+
+    runner = find_runner(target.runner, project.root)
+    settings = Settings(
+        target.threads,
+        outputs=False,
+        resident_megabytes=target.limits.resident_megabytes,
+        seconds=target.limits.seconds,
+    )
+    record = {
+        "format": 1,
+        "step": "benchmark",
+        "workload": workload.name if workload else None,
+        "model": sha256_of(model),
+        "baseline": sha256_of(baseline) if baseline else None,
+        "settings": {"threads": settings.threads, **target.limits.model_dump()},
+        "runner": {"name": target.runner, "version": runner.VERSION},
+        "device": runner.device().model_dump(),
+    }
+    key = key_of(record)
+    if reuse and (entry := project.store.get(key)):
+        stored = Measurement.model_validate(entry.facts).model_copy(update={"reused": True})
+        if decided(stored):
+            watch.stage_done("benchmark", False, entry.seconds, {})
+            return stored
+    watch.stage_started("benchmark", None)
+    started = time.perf_counter()
+    samples = None
+    if workload:
+        samples = workload.preprocess(workload.load("validation")[0][:BENCHMARK_SAMPLES])
+    lock = benchmarking(watch.note) if runner.MEASURES_TIME else contextlib.nullcontext()
+    with lock:
+        found = measure(runner, target.runner, model, baseline, samples, settings, decided, watch.progress)
+    seconds = time.perf_counter() - started
+    watch.stage_done("benchmark", True, seconds, {})
+    if decided(found):
+        with project.store.making(key), project.store.working_folder(key) as folder:
+            project.store.put(key, record, folder, found.model_dump(mode="json"), seconds)
+    return found
+
+
+def latency_record(measurement: Measurement) -> LatencyRecord:
+    """Return the measurement as it stands in the documents."""
+    from pipeline.documents import LatencyRecord
+
+    baseline = measurement.baseline_latency
+    return LatencyRecord(
+        **measurement.latency.model_dump(),
+        baseline_p50_us=baseline.p50_us if baseline else None,
+        speedup=measurement.speedup,
+        memory_bytes=measurement.memory_bytes,
+        measured_at=measurement.measured_at,
+        reused=measurement.reused,
+    )
+
+
+
+
+def bench(project: Project, watch: Watch, *, target: str, workload: str, model: str) -> BenchDocument:
+    """Measure `model`, or the built files of `target` and `workload` (all where these are empty).
+
+    Nothing stored is reused. Raises RequestError when there is nothing to measure, BadModelFile
+    for a file that is no model.
+    """
+    from pipeline.documents import BenchDocument
+
+    if model:
+        results = [_bench_file(Path(model), target, project, watch)]
+    else:
+        folders = [
+            folder
+            for folder in built_folders(project)
+            if target in ("", folder.name) and workload in ("", folder.parent.name, Path(workload).stem)
+        ]
+        if not folders:
+            if target:
+                load_target(target, project.root)  # an unknown name says so
+            raise RequestError(
+                "there is no built file to measure",
+                received=f"target {target or 'any'}, workload {workload or 'any'}",
+                expected=f"a finished build under {project.artifacts}",
+                fix=f"invoke build --target={target or 'mobile'}, or give any file with --model=FILE.tflite",
+            )
+        results = [_bench_built(folder, workload, project, watch) for folder in folders]
+    document = BenchDocument(results=results, verdict=overall([v for result in results for v in result.verdicts]))
+    return document
+
+
+def _bench_file(model: Path, target: str, project: Project, watch: Watch) -> BenchResult:
+    """Measure any file: with the target's runner and threads where one is named, without budgets."""
+    from pipeline.documents import BenchResult
+    from pipeline.runners._files import check_model_file
+
+    check_model_file(model)
+    settings = load_target(target, project.root) if target else _plain_target()
+    found = measured(settings, None, model, None, project, watch, decided=lambda found: True, reuse=False)
+    return BenchResult(
+        model=str(model),
+        sha256=found.model_sha256,
+        target=None,
+        workload=None,
+        size_bytes=model.stat().st_size,
+        latency=latency_record(found),
+        verdicts=[],
+        verdict="pass",
+    )
+
+
+def _bench_built(folder: Path, workload: str, project: Project, watch: Watch) -> BenchResult:
+    """Measure a built file and its float32 file, if the store still has it, against the target's budgets."""
+    from pipeline.documents import BenchResult
+
+    built = load_build(folder)
+    target = load_target(folder.name, project.root)
+    learned = load_workload(workload or folder.parent.name, project.root)
+    key = next(stage.key for stage in built.stages if stage.name == "baseline")
+    entry = project.store.get(key)
+    if entry is None:
+        watch.note("the store no longer has the float32 file, so no speed-up is measured: build again")
+
+    def verdicts(measurement: Measurement) -> list[Verdict]:
+        return judge(
+            target.budgets,
+            size_bytes=built.size_bytes,
+            accuracy=built.accuracy,
+            baseline_accuracy=built.baseline_accuracy,
+            measurement=measurement,
+        )
+
+    model = folder / ARTIFACT
+    found = measured(
+        target,
+        learned,
+        model,
+        entry.folder / ARTIFACT if entry else None,
+        project,
+        watch,
+        decided=lambda found: not undecided(verdicts(found)),
+        reuse=False,
+    )
+    judged = verdicts(found)
+    result = BenchResult(
+        model=str(model.relative_to(project.root)),
+        sha256=built.sha256,
+        target=target.name,
+        workload=learned.name,
+        size_bytes=built.size_bytes,
+        latency=latency_record(found),
+        verdicts=judged,
+        verdict=overall(judged),
+    )
+    write_whole(folder / BENCH_DOCUMENT, result.model_dump_json(indent=2) + "\n")
+    return result
+
+
+def _plain_target() -> Target:
+    return Target(description="any file", recipe=({"step": "none"},))

@@ -1,0 +1,234 @@
+"""Measures a `.tflite`: latency, speed-up over a baseline and memory, each with its interval.
+
+Samples come in blocks. A block is one call of the runner, so one fresh process, in which the
+model and its baseline take turns for `ROUNDS` rounds. Blocks are added until the caller has
+decided, from 3 to 8 of them. The machine-wide lock belongs to the caller.
+
+How sure a number is. Invocations of one round resemble each other, and so do rounds of one
+process, so neither counts as an independent sample. The interval comes from a two-level
+bootstrap: blocks are drawn with replacement, then rounds within each, model and baseline
+together. With k blocks such a bootstrap is too narrow, by √((k−1)/k) and by taking the normal
+distribution for Student's; the interval is widened by both (Hesterberg 2015,
+doi:10.1080/00031305.2015.1089789), on a logarithmic scale as befits times and ratios.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline.runner import Device, RunResult, Settings
+
+if TYPE_CHECKING:
+    import numpy as np
+
+ROUNDS = 10  # a block
+LEAST_BLOCKS, MOST_BLOCKS = 3, 8
+MEMORY_PAIRS = 5
+PERCENTILES = (0.5, 0.9, 0.99)
+CONFIDENCE = 0.95
+RESAMPLES = 1000
+GRID = 2000  # values at which distributions are compared; exact with no more samples than this
+# Student's 97.5% quantile with k−1 degrees of freedom over the normal one, for k blocks.
+_STUDENT_OVER_NORMAL = {2: 6.483, 3: 2.195, 4: 1.624, 5: 1.417, 6: 1.312, 7: 1.248, 8: 1.206}
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Interval(_Strict):
+    """A number and between what it lies."""
+
+    value: float = Field(description="Best estimate.")
+    low: float = Field(description="Lower end of the interval.")
+    high: float = Field(description="Upper end of the interval.")
+
+
+class Latency(_Strict):
+    """How long one invocation of one file takes on one device."""
+
+    runner: str = Field(description="Name of the runner that measured.")
+    device: Device = Field(description="What it was measured on.")
+    threads: int = Field(description="Interpreter threads.")
+    kernels: str = Field(description="Who computed: a delegate or built-in kernels.")
+    p50_us: float = Field(description="Median over all invocations, in microseconds.")
+    p90_us: float = Field(description="90th percentile over all invocations, in microseconds.")
+    p99_us: float = Field(description="99th percentile over all invocations, in microseconds.")
+    p50_us_interval: tuple[float, float] = Field(description="Interval of the median, in microseconds.")
+    p90_us_interval: tuple[float, float] = Field(description="Interval of the 90th percentile, in microseconds.")
+    p99_us_interval: tuple[float, float] = Field(description="Interval of the 99th percentile, in microseconds.")
+    confidence: float = Field(CONFIDENCE, description="Share of such intervals that hold the true value.")
+    samples: int = Field(description="Timed invocations.")
+    rounds: int = Field(description="Rounds that they were taken in.")
+
+
+class Measurement(_Strict):
+    """Everything measured on one file, with the hash of that file."""
+
+    model_sha256: str = Field(description="SHA-256 of the measured file.")
+    baseline_sha256: str | None = Field(description="SHA-256 of the file that it is compared with, if any.")
+    latency: Latency = Field(description="Latency of the file.")
+    baseline_latency: Latency | None = Field(description="Latency of the baseline, in the same processes.")
+    speedup: Interval | None = Field(description="Baseline's median latency over the file's.")
+    memory_bytes: Interval | None = Field(
+        description="Growth of the process's peak resident size over the same process without a model: median, "
+        "smallest and largest of five; None where the device does not tell."
+    )
+    measured_at: str = Field(description="When, ISO 8601 in UTC.")
+    reused: bool = Field(False, description="Whether this is a stored result of the same file and device.")
+
+
+def measure(
+    runner: ModuleType,
+    runner_name: str,
+    model: Path,
+    baseline: Path | None,
+    samples: np.ndarray | None,
+    settings: Settings,
+    decided: Callable[[Measurement], bool],
+    report: Callable[[dict], None],
+) -> Measurement:
+    """Measure until `decided` says that the intervals are narrow enough, or the bound is reached.
+
+    samples: float32 [n, *input_shape], preprocessed, or None for random ones; `rounds` and
+    `outputs` of the settings are chosen here. `report` gets {"done": share from 0 to 1}.
+    Raises what the runner raises.
+    """
+    paths = {"model": model, **({"baseline": baseline} if baseline else {})}
+    steps = MEMORY_PAIRS + MOST_BLOCKS
+    growths: list[int] = []
+    for pair in range(MEMORY_PAIRS):
+        growths += _memory_growth(runner, model, _slice(samples, 0), settings)
+        report({"done": (pair + 1) / steps})
+    memory = median_and_range(growths) if growths else None
+    results: list[RunResult] = []
+    while True:
+        timing = replace(settings, rounds=ROUNDS, outputs=False)
+        results.append(runner.run(paths, _slice(samples, len(results)), timing))
+        report({"done": (MEMORY_PAIRS + len(results)) / steps})
+        if len(results) < LEAST_BLOCKS:
+            continue
+        measurement = _measurement(runner_name, paths, results, settings.threads, memory)
+        if len(results) == MOST_BLOCKS or decided(measurement):
+            report({"done": 1.0})
+            return measurement
+
+
+def _memory_growth(runner: ModuleType, model: Path, samples: np.ndarray | None, settings: Settings) -> list[int]:
+    """Return by how many bytes the model lets the process grow; empty where the device does not tell."""
+    once = replace(settings, rounds=0, outputs=False)
+    bare = runner.run({}, samples, once).peak_resident_bytes
+    loaded = runner.run({"model": model}, samples, once).peak_resident_bytes
+    return [] if bare is None or loaded is None else [loaded - bare]
+
+
+def _slice(samples: np.ndarray | None, block: int) -> np.ndarray | None:
+    """Return other samples for each block, one a round, counted round and round."""
+    if samples is None:
+        return None
+    return samples[[index % len(samples) for index in range(block * ROUNDS, (block + 1) * ROUNDS)]]
+
+
+def _measurement(
+    runner_name: str, paths: dict[str, Path], results: Sequence[RunResult], threads: int, memory: Interval | None
+) -> Measurement:
+    blocks = {name: [result.models[name].times_ns for result in results] for name in paths}
+    percentiles = {name: bootstrap_percentiles(blocks[name]) for name in paths}
+
+    def latency(name: str) -> Latency:
+        p50, p90, p99 = (interval(*pair, len(results)) for pair in zip(*percentiles[name], strict=True))
+        return Latency(
+            runner=runner_name,
+            device=results[-1].device,
+            threads=threads,
+            kernels=results[-1].models[name].kernels,
+            p50_us=p50.value / 1e3,
+            p90_us=p90.value / 1e3,
+            p99_us=p99.value / 1e3,
+            p50_us_interval=(p50.low / 1e3, p50.high / 1e3),
+            p90_us_interval=(p90.low / 1e3, p90.high / 1e3),
+            p99_us_interval=(p99.low / 1e3, p99.high / 1e3),
+            samples=sum(times.size for times in blocks[name]),
+            rounds=sum(len(times) for times in blocks[name]),
+        )
+
+    speedup = None
+    if "baseline" in paths:
+        # Resample for resample, both medians come from the same blocks and rounds.
+        value, resampled = (theirs[0] / ours[0] for theirs, ours in zip(*map(percentiles.get, ("baseline", "model"))))
+        speedup = interval(value, resampled, len(results))
+    return Measurement(
+        model_sha256=_sha256(paths["model"]),
+        baseline_sha256=_sha256(paths["baseline"]) if "baseline" in paths else None,
+        latency=latency("model"),
+        baseline_latency=latency("baseline") if "baseline" in paths else None,
+        speedup=speedup,
+        memory_bytes=memory,
+        measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def bootstrap_percentiles(blocks: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the PERCENTILES of all samples, float64 [3], and of each resample, float64 [3, RESAMPLES].
+
+    blocks: times int64 [rounds, invocations], the same number of rounds in each. The seed is
+    fixed, so two models with equal blocks and rounds are resampled alike, which pairs them.
+    """
+    import numpy as np
+
+    rounds = [np.sort(times) for block in blocks for times in block]
+    pooled = np.sort(np.concatenate(rounds))
+    values = np.maximum(np.quantile(pooled, PERCENTILES, method="inverted_cdf"), 1)  # a coarse clock may say 0
+    # Sorting each resample would take minutes. Each round's distribution, counted at common
+    # values, is enough: a resample's distribution is a weighted sum of them.
+    grid = pooled[np.linspace(0, len(pooled) - 1, min(GRID, len(pooled))).round().astype(int)]
+    counts = np.array([np.searchsorted(times, grid, side="right") for times in rounds])
+    cumulated = round_weights(len(blocks), len(blocks[0])) @ counts
+    resampled = [grid[(cumulated >= share * cumulated[:, -1:]).argmax(axis=1)] for share in PERCENTILES]
+    return values, np.maximum(resampled, 1).astype(np.float64)
+
+
+def round_weights(blocks: int, rounds: int) -> np.ndarray:
+    """Return how often each round is drawn in each resample, int64 [RESAMPLES, blocks × rounds].
+
+    Drawing `rounds` rounds with replacement for each of the n times that a block is drawn is one
+    multinomial draw of n × rounds.
+    """
+    import numpy as np
+
+    random = np.random.default_rng(0)
+    drawn = random.multinomial(blocks, [1 / blocks] * blocks, size=RESAMPLES)
+    return random.multinomial(drawn * rounds, [1 / rounds] * rounds).reshape(RESAMPLES, blocks * rounds)
+
+
+def interval(value: float, resampled: np.ndarray, blocks: int) -> Interval:
+    """Return the value with its widened bootstrap interval; `blocks` from 2 to 8, all numbers positive."""
+    import numpy as np
+
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(resampled, (tail, 1 - tail))
+    widened = _STUDENT_OVER_NORMAL[blocks] * math.sqrt(blocks / (blocks - 1))
+    return Interval(
+        value=value,
+        low=value * min(1.0, float(low) / value) ** widened,
+        high=value * max(1.0, float(high) / value) ** widened,
+    )
+
+
+def median_and_range(values: Sequence[int]) -> Interval:
+    """Return the median with the smallest and largest value, which hold the true median of 5 at 94%."""
+    return Interval(value=sorted(values)[len(values) // 2], low=min(values), high=max(values))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

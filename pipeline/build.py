@@ -1,0 +1,166 @@
+"""A build from a target and a workload to a file with a verdict: plan, execute, benchmark, judge, write."""
+
+from __future__ import annotations
+
+import platform
+from typing import TYPE_CHECKING
+
+from pipeline.bench import latency_record, measured
+from pipeline.execute import Done, execute, expected_seconds, full_disk_named
+from pipeline.files import copy_whole, write_whole
+from pipeline.plan import BASELINE, EVALUATE, EVALUATE_BASELINE, Plan, make_plan
+from pipeline.project import ARTIFACT, BUILD_DOCUMENT, Project
+from pipeline.target import Target
+from pipeline.verdict import Verdict, judge, overall, undecided
+from pipeline.watch import Watch
+from pipeline.workload import Workload
+
+if TYPE_CHECKING:
+    from pipeline.benchmark import Measurement
+    from pipeline.documents import BuildDocument, StageDocument, StageRecord
+
+
+def announce(plan: Plan, target: Target, project: Project, watch: Watch, *, force: bool = False) -> None:
+    """Tell `watch` what will run and how long it should take, before it runs."""
+    stages: list[tuple[str, bool, float | None]] = []
+    known = project.store.entries()
+    for stage in plan.stages:
+        hit = stage.key in known and not force
+        stages.append((stage.name, hit, None if hit else expected_seconds(stage, project.store)))
+    missing = [seconds for _, hit, seconds in stages if not hit]
+    if missing and None not in missing:
+        watch.plan(stages, sum(seconds for seconds in missing if seconds), "as these stages took here before")
+    elif len(missing) == len(stages) and target.expected_seconds:
+        watch.plan(stages, target.expected_seconds, f"from {target.path.name}, measured on 2 cores")
+    else:
+        watch.plan(stages, None, "not made here before")
+
+
+def run_plan(
+    plan: Plan, target: Target, workload: Workload, project: Project, watch: Watch, *, force: bool = False
+) -> dict[str, Done]:
+    """Announce and execute a plan with its keys pinned against the garbage collection."""
+    with full_disk_named(project.store.root), project.store.pinned(stage.key for stage in plan.stages):
+        announce(plan, target, project, watch, force=force)
+        return execute(plan, target, workload, project.store, project.root, watch, force=force)
+
+
+def build(
+    target: Target, workload: Workload, seed: int, project: Project, watch: Watch, *, force: bool = False
+) -> BuildDocument:
+    """Build, measure and judge; write `model.tflite` and `build.json`; return the BuildDocument.
+
+    Raises StepFailed or RunnerFailed when a stage cannot be made, BadTarget for a recipe that
+    cannot work. A failed budget is a verdict in the document, not an exception.
+    """
+    from pipeline.documents import BuildDocument, Calibration
+
+    plan = make_plan(target, workload, seed, project.root)
+    done = run_plan(plan, target, workload, project, watch, force=force)
+    final, facts = done[plan.final], done[plan.final].facts["file"]
+    evaluation, baseline = done[EVALUATE].facts, done[EVALUATE_BASELINE].facts
+
+    def verdicts(measurement: Measurement) -> list[Verdict]:
+        return judge(
+            target.budgets,
+            size_bytes=facts["size_bytes"],
+            accuracy=evaluation["test"]["accuracy"],
+            baseline_accuracy=baseline["test"]["accuracy"],
+            measurement=measurement,
+        )
+
+    measurement = measured(
+        target,
+        workload,
+        final.entry.folder / ARTIFACT,
+        done[BASELINE].entry.folder / ARTIFACT,
+        project,
+        watch,
+        decided=lambda found: not undecided(verdicts(found)),
+        reuse=not force,
+    )
+    judged = verdicts(measurement)
+    calibration = next(
+        (stage.facts["calibration"] for stage in done.values() if "calibration" in stage.facts), None
+    )
+    libraries = {name: version for stage in plan.stages for name, version in stage.record["libraries"].items()}
+    folder = project.folder(workload.name, target.name)
+    document = BuildDocument(
+        target=target.name,
+        workload=workload.name,
+        seed=seed,
+        artifact=str((folder / ARTIFACT).relative_to(project.root)),
+        sha256=facts["sha256"],
+        size_bytes=facts["size_bytes"],
+        deflated_bytes=facts["deflated_bytes"],
+        accuracy=evaluation["test"]["accuracy"],
+        validation_accuracy=evaluation["validation"]["accuracy"],
+        baseline_accuracy=baseline["test"]["accuracy"],
+        latency=latency_record(measurement),
+        stages=stage_records(done),
+        calibration=Calibration(**calibration) if calibration else None,
+        versions={"python": platform.python_version(), **dict(sorted(libraries.items()))},
+        verdicts=judged,
+        verdict=overall(judged),
+    )
+    with full_disk_named(folder):
+        copy_whole(final.entry.folder / ARTIFACT, folder / ARTIFACT)
+        write_whole(folder / BUILD_DOCUMENT, document.model_dump_json(indent=2) + "\n")
+    return document
+
+
+def run_up_to(
+    plan: Plan,
+    target: Target,
+    workload: Workload,
+    seed: int,
+    project: Project,
+    watch: Watch,
+    *,
+    force: bool,
+    copy: bool,
+) -> StageDocument:
+    """Run a part of a plan; return its StageDocument.
+
+    With `copy` the verified file goes to `converted/model.tflite`, beside the built one and not
+    over it: that one belongs to the numbers in its `build.json`. Returns the ConvertDocument.
+    """
+    from pipeline.documents import ConvertDocument, StageDocument
+
+    done = run_plan(plan, target, workload, project, watch, force=force)
+    final = done[plan.final]
+    common = {
+        "target": target.name,
+        "workload": workload.name,
+        "seed": seed,
+        "output": str(final.entry.folder.relative_to(project.root)),
+        "stages": stage_records(done),
+    }
+    if not copy:
+        return StageDocument(**common)
+    path = project.folder(workload.name, target.name) / "converted" / ARTIFACT
+    with full_disk_named(path.parent):
+        copy_whole(final.entry.folder / ARTIFACT, path)
+    file = final.facts["file"]
+    return ConvertDocument(
+        **common,
+        artifact=str(path.relative_to(project.root)),
+        sha256=file["sha256"],
+        size_bytes=file["size_bytes"],
+    )
+
+
+def stage_records(done: dict[str, Done]) -> list[StageRecord]:
+    """Return the stages as they stand in the documents."""
+    from pipeline.documents import StageRecord
+
+    return [
+        StageRecord(
+            name=name,
+            key=stage.stage.key,
+            state="made" if stage.made else "hit",
+            seconds=stage.entry.seconds,
+            facts=stage.facts,
+        )
+        for name, stage in done.items()
+    ]

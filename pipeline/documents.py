@@ -1,0 +1,265 @@
+"""What `--json` prints and `build.json` holds: one model a document, each with a published schema.
+
+`docs/schemas/<document>.json` are made from these models by `python -m pipeline.documents`.
+A change that breaks a reader raises SCHEMA_VERSION.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline.benchmark import Interval, Latency
+from pipeline.inspect import Inspection
+from pipeline.target import Budgets
+from pipeline.verdict import Verdict
+
+SCHEMA_VERSION = 1
+
+
+class Document(BaseModel):
+    """The outermost object of any document."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    schema_version: int = Field(SCHEMA_VERSION, description="Raised when a reader of the older form would break.")
+
+
+class StageRecord(BaseModel):
+    """One stage of a build."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(description="The stage's name, unique in its plan.")
+    key: str = Field(description="SHA-256 over everything that shapes its output; its name in the store.")
+    state: Literal["hit", "made"] = Field(description="hit: taken from the store; made: run by this command.")
+    seconds: float = Field(description="Seconds that making it took, now or then.")
+    facts: dict[str, Any] = Field(description="What the step reports of itself.")
+
+
+class Calibration(BaseModel):
+    """The representative dataset that gave the activation ranges."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    split: str = Field(description="The split that the samples were drawn from.")
+    samples: int = Field(description="Count of samples.")
+    indices: list[int] = Field(description="Indices into that split, in the order of use.")
+    sha256: str = Field(description="SHA-256 of the preprocessed float32 samples.")
+
+
+class LatencyRecord(Latency):
+    """The latency of the shipped file, and of what it was compared with."""
+
+    baseline_p50_us: float | None = Field(None, description="Median latency of the float32 file, same process.")
+    speedup: Interval | None = Field(None, description="Float32 file's median over this file's, paired by round.")
+    memory_bytes: Interval | None = Field(
+        None, description="Growth of the interpreter process's peak resident size over the same process without it."
+    )
+    measured_at: str = Field(description="When, in UTC.")
+    reused: bool = Field(description="True when taken from the store: same file, settings, runner and device.")
+
+
+class BuildDocument(Document):
+    """`build.json`, and what `invoke build --json` prints."""
+
+    target: str = Field(description="Name of the target.")
+    workload: str = Field(description="Name of the workload.")
+    seed: int = Field(description="Seed of the build.")
+    artifact: str = Field(description="Path of the built file, relative to the project.")
+    sha256: str = Field(description="SHA-256 of the built file; every number here was measured on it.")
+    size_bytes: int = Field(description="Size of the file.")
+    deflated_bytes: int = Field(description="Size of the file after zlib at level 9.")
+    accuracy: float = Field(description="Share of the test split classified correctly by the file.")
+    validation_accuracy: float = Field(description="Share of the validation split classified correctly.")
+    baseline_accuracy: float = Field(description="Test accuracy of the float32 file of the uncompressed model.")
+    latency: LatencyRecord = Field(description="Latency of the file on the target's runner.")
+    stages: list[StageRecord] = Field(description="The stages in the order of the plan.")
+    calibration: Calibration | None = Field(description="The representative dataset; null where none was needed.")
+    versions: dict[str, str] = Field(description="Versions of the libraries that shaped the file, and of Python.")
+    verdicts: list[Verdict] = Field(description="One for each budget of the target.")
+    verdict: Literal["pass", "fail", "inconclusive"] = Field(description="The verdict over all budgets that bind.")
+
+
+class BenchResult(BaseModel):
+    """One file, measured now."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str = Field(description="Path of the file.")
+    sha256: str = Field(description="SHA-256 of the file.")
+    target: str | None = Field(description="The target that it was built for; null for any other file.")
+    workload: str | None = Field(description="The workload that it was built from; null for any other file.")
+    size_bytes: int = Field(description="Size of the file.")
+    latency: LatencyRecord = Field(description="What was measured.")
+    verdicts: list[Verdict] = Field(description="One for each budget of the target; empty for any other file.")
+    verdict: Literal["pass", "fail", "inconclusive"] = Field(description="The verdict over all budgets that bind.")
+
+
+class BenchDocument(Document):
+    """What `invoke bench --json` prints."""
+
+    results: list[BenchResult] = Field(description="One for each file.")
+    verdict: Literal["pass", "fail", "inconclusive"] = Field(description="The worst of the results.")
+
+
+class PlannedStage(BaseModel):
+    """One stage before it runs."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(description="The stage's name.")
+    key: str = Field(description="Its key.")
+    state: Literal["hit", "make"] = Field(description="hit: in the store; make: it will be made.")
+    expected_seconds: float | None = Field(description="What it took when it was last made here; null if never.")
+    reason: str = Field("", description="Why it will be made.")
+    changes: list[dict[str, Any]] = Field([], description="Fields of its key that changed: field, before, after.")
+
+
+class PlanDocument(Document):
+    """What `--dry-run --json` prints."""
+
+    target: str = Field(description="Name of the target.")
+    workload: str = Field(description="Name of the workload.")
+    seed: int = Field(description="Seed of the build.")
+    stages: list[PlannedStage] = Field(description="The stages in the order of the plan.")
+    expected_seconds: float | None = Field(description="Seconds until the end; null where nothing is known.")
+
+
+class StageDocument(Document):
+    """What `invoke train`, `prune` and `quantize` print with `--json`."""
+
+    target: str = Field(description="Name of the target.")
+    workload: str = Field(description="Name of the workload.")
+    seed: int = Field(description="Seed of the build.")
+    output: str = Field(description="Folder of the last stage's output in the store; read-only.")
+    stages: list[StageRecord] = Field(description="The stages up to the one that was asked for.")
+
+
+class ConvertDocument(StageDocument):
+    """What `invoke convert --json` prints."""
+
+    artifact: str = Field(description="Path of the verified file.")
+    sha256: str = Field(description="SHA-256 of the file.")
+    size_bytes: int = Field(description="Size of the file.")
+
+
+class PredictDocument(Document):
+    """What `invoke predict --json` prints."""
+
+    image: str = Field(description="The picture.")
+    model: str = Field(description="The file that classified it.")
+    sha256: str = Field(description="SHA-256 of that file.")
+    predicted: str = Field(description="The class with the highest logit.")
+    confidence: float = Field(description="Softmax of that logit, 0 to 1.")
+    probabilities: dict[str, float] = Field(description="Softmax of every class.")
+    notes: list[str] = Field(description="What looked odd about the picture.")
+
+
+class InspectDocument(Document):
+    """What `invoke inspect --json` prints."""
+
+    path: str = Field(description="Path of the file.")
+    inspection: Inspection = Field(description="What the file holds.")
+    float_leftovers: list[str] = Field(description="What keeps it from being full-integer with integer input.")
+
+
+class TargetRow(BaseModel):
+    """One target."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(description="Name of the target.")
+    path: str = Field(description="Its TOML file.")
+    description: str = Field(description="One line.")
+    runner: str = Field(description="Name of its runner.")
+    recipe: list[str] = Field(description="Names of its steps.")
+    budgets: Budgets = Field(description="Its limits.")
+    last: dict[str, str] = Field(description="The last build's verdict of each workload that was built.")
+    error: str = Field("", description="Why the file cannot be used; empty if it can.")
+
+
+class TargetsDocument(Document):
+    """What `invoke targets --json` prints."""
+
+    targets: list[TargetRow] = Field(description="All targets, the project's own and the shipped ones.")
+
+
+class StoreEntry(BaseModel):
+    """One entry of the store."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    key: str = Field(description="Its key.")
+    step: str = Field(description="The step that made it.")
+    workload: str = Field(description="The workload it was made from.")
+    size_bytes: int = Field(description="Size of its files.")
+    made_at: str = Field(description="When, in UTC.")
+    damage: str = Field("", description="Why it cannot be trusted; empty if it can, or was not verified.")
+
+
+class StoreDocument(Document):
+    """What `invoke store`, `store.verify` and `store.gc` print with `--json`."""
+
+    action: Literal["list", "verify", "gc"] = Field(description="What was done.")
+    entries: list[StoreEntry] = Field(description="The entries; for gc those that are left.")
+    removed: list[str] = Field([], description="Keys that gc removed.")
+    freed_bytes: int = Field(0, description="Bytes that gc freed.")
+
+
+class CleanDocument(Document):
+    """What `invoke clean --json` prints."""
+
+    removed: list[str] = Field(description="Paths that were removed.")
+    freed_bytes: int = Field(description="Bytes that were freed.")
+
+
+class ErrorDetail(BaseModel):
+    """What went wrong."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    code: str = Field(description="A short name that stays the same: unknown_name, bad_target, step_failed, …")
+    message: str = Field(description="What went wrong.")
+    received: str = Field(description="What was received.")
+    expected: str = Field(description="What was expected.")
+    fix: str = Field(description="How to mend it.")
+
+
+class ErrorDocument(Document):
+    """What any task prints with `--json` when it fails."""
+
+    error: ErrorDetail = Field(description="What went wrong.")
+
+
+DOCUMENTS: dict[str, type[Document]] = {
+    "build": BuildDocument,
+    "bench": BenchDocument,
+    "plan": PlanDocument,
+    "train": StageDocument,
+    "prune": StageDocument,
+    "quantize": StageDocument,
+    "convert": ConvertDocument,
+    "predict": PredictDocument,
+    "inspect": InspectDocument,
+    "targets": TargetsDocument,
+    "store": StoreDocument,
+    "clean": CleanDocument,
+    "error": ErrorDocument,
+}
+
+
+def schema_text(name: str) -> str:
+    """Return the published JSON schema of a document."""
+    return json.dumps(DOCUMENTS[name].model_json_schema(), indent=2, sort_keys=True) + "\n"
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "docs/schemas")
+    folder.mkdir(parents=True, exist_ok=True)
+    for document in DOCUMENTS:
+        (folder / f"{document}.json").write_text(schema_text(document), encoding="utf-8")

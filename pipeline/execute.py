@@ -1,0 +1,203 @@
+"""Runs a plan against the store: each stage from the store, or made, checked and stored.
+
+Steps run in one worker process (`worker.py`) that starts when the first stage has to be made
+and ends with the build. The process's death, whatever the cause, is an error here, and its
+unfinished output is thrown away with its working folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import DiskFull, StepFailed, error_from, is_disk_full
+from pipeline.lookup import PACKAGE
+from pipeline.plan import Plan, Stage
+from pipeline.store import Entry, Store
+from pipeline.target import Target
+from pipeline.watch import Watch
+from pipeline.workload import Workload
+
+LOG_TAIL_LINES = 5
+
+
+@dataclass(frozen=True)
+class Done:
+    """A stage whose output is in the store."""
+
+    stage: Stage
+    entry: Entry
+    made: bool  # False: it was a hit
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return self.entry.facts
+
+
+def execute(
+    plan: Plan, target: Target, workload: Workload, store: Store, root: Path, watch: Watch, *, force: bool = False
+) -> dict[str, Done]:
+    """Make what the store does not hold, in the plan's order; return every stage by name.
+
+    `force` makes every stage anew. Raises StepFailed (or a kind of it) when a step fails;
+    what was made before stays in the store.
+    """
+    done: dict[str, Done] = {}
+    with Worker(root, store.root.parent / "logs" / f"{workload.name}-{target.name}.log") as worker:
+        for stage in plan.stages:
+            entry = None if force else store.get(stage.key)
+            made = entry is None
+            if entry is None:
+                with store.making(stage.key, lambda: watch.note("another build makes this stage now: waiting for it")):
+                    # The other build may have made it while this one waited.
+                    entry = None if force else store.get(stage.key)
+                    made = entry is None
+                    if entry is None:
+                        watch.stage_started(stage.name, expected_seconds(stage, store))
+                        entry = _make(stage, done, target, workload, store, worker, watch)
+            done[stage.name] = Done(stage, entry, made)
+            watch.stage_done(stage.name, made, entry.seconds, entry.facts)
+    return done
+
+
+def _make(
+    stage: Stage,
+    done: dict[str, Done],
+    target: Target,
+    workload: Workload,
+    store: Store,
+    worker: Worker,
+    watch: Watch,
+) -> Entry:
+    from pipeline.machine_lock import training
+
+    source = done[stage.follows].entry.folder if stage.follows else None
+    with full_disk_named(store.root), store.working_folder(stage.key) as out, training(watch.note):
+        request = {
+            "step": stage.step.__file__,
+            "workload": str(workload.source),
+            "source": str(source) if source else None,
+            "config": stage.config.model_dump(mode="json"),
+            "promises": _inherited_promises(stage, done),
+            "runner": {"runner": target.runner, "threads": target.threads, **target.limits.model_dump()},
+            "out": str(out),
+        }
+        answer = worker.run(request, watch)
+        return store.put(stage.key, stage.record, out, answer["facts"], answer["seconds"])
+
+
+def _inherited_promises(stage: Stage, done: dict[str, Done]) -> dict[str, Any]:
+    """Return what the stages before promised: a later step must not lose it without a word."""
+    promises: dict[str, Any] = {}
+    before = stage.follows
+    while before:
+        promises = {**done[before].facts.get("promises", {}), **promises}
+        before = done[before].stage.follows
+    return promises
+
+
+def expected_seconds(stage: Stage, store: Store) -> float | None:
+    """Return what this stage took when it was last made here under any key, or None."""
+    same = [
+        (document["made_at"], document["seconds"])
+        for key in store.entries()
+        if (document := store.peek(key))
+        and document["record"]["step"] == stage.record["step"]
+        and document["record"].get("workload") == stage.record["workload"]
+        and document["record"].get("config") == stage.record["config"]
+    ]
+    return max(same)[1] if same else None
+
+
+@contextlib.contextmanager
+def full_disk_named(folder: Path) -> Iterator[None]:
+    """Turn the system's "no space left" into the error that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if is_disk_full(error):
+            raise DiskFull.at(folder) from error
+        raise
+
+
+class Worker:
+    """The process in which steps run; started by the first request, ended with the context."""
+
+    def __init__(self, root: Path, log: Path):
+        self.root, self.log = root, log
+        self.process: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.process is None:
+            return
+        # Its own session: one signal ends it and every process that it started.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout):
+            if stream:
+                with contextlib.suppress(OSError):
+                    stream.close()
+
+    def run(self, request: dict[str, Any], watch: Watch) -> dict[str, Any]:
+        """Run one step and return {"facts", "seconds"}. Raises what the step raised, or StepFailed."""
+        process = self.process or self._start()
+        try:
+            process.stdin.write(json.dumps(request) + "\n")  # type: ignore[union-attr]
+            process.stdin.flush()  # type: ignore[union-attr]
+        except BrokenPipeError:
+            raise self._died(process) from None
+        for line in process.stdout:  # type: ignore[union-attr]
+            ((kind, value),) = json.loads(line).items()
+            if kind == "progress":
+                watch.progress(value)
+            elif kind == "done":
+                return value
+            else:
+                error = error_from(value)
+                if "log" in error.fix:
+                    error.fix = f"{error.fix}: {self.log}"
+                raise error
+        raise self._died(process)
+
+    def _start(self) -> subprocess.Popen[str]:
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        # The package may be importable only from here (a checkout, a test), so the path goes along.
+        path = os.pathsep.join([str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+        with self.log.open("w", encoding="utf-8") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "pipeline.worker", str(self.root)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                cwd=self.root,
+                start_new_session=True,
+                env={**os.environ, "PYTHONPATH": path},
+            )
+        return self.process
+
+    def _died(self, process: subprocess.Popen[str]) -> StepFailed | DiskFull:
+        code = process.wait()
+        if shutil.disk_usage(self.log.parent).free < 64 * 1024:
+            return DiskFull.at(self.log.parent)
+        how = f"ended by signal {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        tail = self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_TAIL_LINES:]
+        return StepFailed(
+            "the process in which the step ran is gone",
+            received="; ".join([how, *tail]),
+            expected="a step that ends with a result or an error",
+            fix=f"the whole log is in {self.log}; SIGKILL often means that the memory ran out",
+        )

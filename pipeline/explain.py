@@ -1,0 +1,102 @@
+"""What a build would do, and why each stage is made: the fields of its key that changed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.execute import expected_seconds
+from pipeline.plan import Plan, Stage
+from pipeline.project import BUILD_DOCUMENT, Project
+from pipeline.store import Store
+from pipeline.target import Target
+from pipeline.workload import Workload
+
+if TYPE_CHECKING:
+    from pipeline.documents import PlanDocument
+
+
+def plan_document(
+    plan: Plan, target: Target, workload: Workload, seed: int, project: Project, *, force: bool = False
+) -> PlanDocument:
+    """Return what a build would do, stage by stage, and why: the PlanDocument."""
+    from pipeline.documents import PlanDocument, PlannedStage
+
+    previous = previous_keys(project.folder(workload.name, target.name) / BUILD_DOCUMENT)
+    known = project.store.entries()
+    stages = []
+    for stage in plan.stages:
+        hit = stage.key in known and not force
+        reason, changes = ("", []) if hit else explain(stage, previous.get(stage.name), project.store, force=force)
+        stages.append(
+            PlannedStage(
+                name=stage.name,
+                key=stage.key,
+                state="hit" if hit else "make",
+                expected_seconds=None if hit else expected_seconds(stage, project.store),
+                reason=reason,
+                changes=changes,
+            )
+        )
+    missing = [stage.expected_seconds for stage in stages if stage.state == "make"]
+    total = None if None in missing else sum(seconds for seconds in missing if seconds)
+    if len(missing) == len(stages) and total is None:
+        total = target.expected_seconds
+    return PlanDocument(
+        target=target.name, workload=workload.name, seed=seed, stages=stages, expected_seconds=total
+    )
+
+
+def previous_keys(build_document: Path) -> dict[str, str]:
+    """Return {stage name: key} of the last finished build, empty where there is none."""
+    try:
+        stages = json.loads(build_document.read_text(encoding="utf-8"))["stages"]
+        return {stage["name"]: stage["key"] for stage in stages}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def explain(
+    stage: Stage, previous_key: str | None, store: Store, *, force: bool = False
+) -> tuple[str, list[dict[str, Any]]]:
+    """Return the reason in words, and the changed fields: {field, before, after} each."""
+    if force:
+        return "--force makes everything anew", []
+    before = store.peek(previous_key) if previous_key else None
+    before_key, record = previous_key, before["record"] if before else None
+    if record is None:
+        newest = _newest_alike(stage, store)
+        if newest is None:
+            return "it was never made here", []
+        before_key, record = newest
+    if before_key == stage.key:
+        return "its output is gone from the store", []
+    changes = differences(record, stage.record)
+    own = [change for change in changes if change["field"] != "follows"]
+    if not own:
+        return f"the stage that it follows changed: {stage.follows}", changes
+    return "changed: " + ", ".join(change["field"] for change in own), changes
+
+
+def differences(before: Any, after: Any, field: str = "") -> list[dict[str, Any]]:
+    """Return the leaves in which two records differ, by dotted field."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        found = []
+        for name in sorted({*before, *after}):
+            path = f"{field}.{name}" if field else str(name)
+            found += differences(before.get(name), after.get(name), path)
+        return found
+    return [] if before == after else [{"field": field, "before": before, "after": after}]
+
+
+def _newest_alike(stage: Stage, store: Store) -> tuple[str, dict[str, Any]] | None:
+    """Return (key, record) of the newest stored output of the same step and workload."""
+    alike = [
+        (document["made_at"], key, document["record"])
+        for key in store.entries()
+        if (document := store.peek(key))
+        and document["record"]["step"] == stage.record["step"]
+        and document["record"].get("workload") == stage.record["workload"]
+    ]
+    return max(alike, key=lambda item: item[0])[1:] if alike else None

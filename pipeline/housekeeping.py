@@ -1,0 +1,111 @@
+"""What lies in a project: targets with their last verdicts, the store's entries, and clearing up."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pipeline.errors import PipelineError, RequestError
+from pipeline.explain import previous_keys
+from pipeline.project import BUILD_DOCUMENT, Project, built_folders, load_build, open_project
+from pipeline.target import Budgets, load_target, target_names
+from pipeline.watch import Watch
+
+if TYPE_CHECKING:
+    from pipeline.documents import CleanDocument, StoreDocument, TargetsDocument
+
+
+def target_rows(root: Path) -> TargetsDocument:
+    """Return all targets; one whose file cannot be used says so in its row."""
+    from pipeline.documents import TargetRow, TargetsDocument
+
+    project = open_project(root, Watch())
+    last: dict[str, dict[str, str]] = {}
+    for folder in built_folders(project):
+        verdicts = last.setdefault(folder.name, {})
+        try:
+            verdicts[folder.parent.name] = load_build(folder).verdict
+        except PipelineError:
+            verdicts[folder.parent.name] = "unreadable: build again"
+    rows = []
+    for name in target_names(root):
+        try:
+            target = load_target(name, root)
+        except PipelineError as error:
+            nothing = Budgets()
+            row = TargetRow(
+                name=name, path="", description="", runner="", recipe=[], budgets=nothing, last={}, error=error.message
+            )
+        else:
+            row = TargetRow(
+                name=name,
+                path=str(target.path),
+                description=target.description,
+                runner=target.runner,
+                recipe=[str(entry.get("step")) for entry in target.recipe],
+                budgets=target.budgets,
+                last=last.get(name, {}),
+            )
+        rows.append(row)
+    return TargetsDocument(targets=rows)
+
+
+def store_document(root: Path, action: Literal["list", "verify", "gc"]) -> StoreDocument:
+    """List, verify, or clear the store of what neither a finished build nor a running one uses."""
+    from pipeline.documents import StoreDocument, StoreEntry
+
+    project = open_project(root, Watch())
+    store = project.store
+    removed, freed = _gc(project) if action == "gc" else ([], 0)
+    damage = {found.key: found.reason for found in store.verify()} if action == "verify" else {}
+    entries = []
+    for key in store.entries():
+        known = store.peek(key) or {}
+        folder = store.root / "entries" / key
+        entries.append(
+            StoreEntry(
+                key=key,
+                step=known.get("record", {}).get("step", "unknown"),
+                workload=known.get("record", {}).get("workload") or "",
+                size_bytes=sum(path.stat().st_size for path in folder.iterdir()),
+                made_at=known.get("made_at", ""),
+                damage=damage.get(key, ""),
+            )
+        )
+    return StoreDocument(action=action, entries=entries, removed=removed, freed_bytes=freed)
+
+
+def _gc(project: Project) -> tuple[list[str], int]:
+    used = {key for folder in built_folders(project) for key in previous_keys(folder / BUILD_DOCUMENT).values()}
+    hashes = {load_build(folder).sha256 for folder in built_folders(project)}
+    for key in project.store.entries():  # the stored measurements of the files that are built
+        record = (project.store.peek(key) or {}).get("record", {})
+        if record.get("step") == "benchmark" and record.get("model") in hashes:
+            used.add(key)
+    return project.store.gc(used)
+
+
+def clean(root: Path, *, store: bool, dry_run: bool) -> CleanDocument:
+    """Remove built files and logs; with `store` the store too, unless a build is running."""
+    from pipeline.documents import CleanDocument
+
+    project = open_project(root, Watch())
+    folders = {folder.parent for folder in project.artifacts.glob("*/*/*.json")} | {
+        folder.parent.parent for folder in project.artifacts.glob("*/*/converted/*.tflite")
+    }
+    doomed = sorted(folder for folder in folders if project.store.root not in (folder, *folder.parents))
+    doomed += [path for path in (project.artifacts / "logs",) if path.is_dir()]
+    if store and project.store.root.is_dir():
+        if project.store.in_use():
+            raise RequestError(
+                "the store is in use", received="a running build", expected="no running build", fix="wait for it to end"
+            )
+        doomed.append(project.store.root)
+    freed = sum(file.stat().st_size for path in doomed for file in path.rglob("*") if file.is_file())
+    if not dry_run:
+        for path in doomed:
+            shutil.rmtree(path)
+            if path.parent != project.artifacts and not any(path.parent.iterdir()):
+                path.parent.rmdir()
+    return CleanDocument(removed=[str(path.relative_to(root)) for path in doomed], freed_bytes=freed)

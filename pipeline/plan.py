@@ -1,0 +1,178 @@
+"""Target × workload → stages with keys. Pure: nothing is run and TensorFlow is not imported.
+
+A stage is one step with every input pinned. Its key is the SHA-256 over the step's name and
+source, its config, the keys of the stages that it follows, the files from outside the plan,
+the seed, and the versions of the libraries that shape the result.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from pipeline.errors import BadTarget, RequestError
+from pipeline.lookup import PACKAGE, find_module
+from pipeline.runner import find_runner
+from pipeline.source import file_hash, source_hashes
+from pipeline.store import key_of
+from pipeline.target import Target, invalid
+from pipeline.workload import Workload
+
+RECORD_FORMAT = 1
+STEP_MARKER = "PRODUCES"
+BASELINE, EVALUATE, EVALUATE_BASELINE = "baseline", "evaluate", "evaluate_baseline"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a plan with its inputs pinned."""
+
+    name: str  # unique in its plan: the step's name, "prune_2" for a second prune, "baseline", …
+    step: ModuleType
+    config: BaseModel
+    follows: str | None  # name of the stage whose folder is the step's source
+    record: dict[str, Any]  # what the key is taken from
+
+    @property
+    def key(self) -> str:
+        return key_of(self.record)
+
+    @property
+    def produces(self) -> str:
+        return self.step.PRODUCES
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The stages in the order in which they run, and where the result is."""
+
+    stages: tuple[Stage, ...]
+    final: str  # name of the stage that gives the file that ships
+
+    def up_to(self, step: str) -> Plan:
+        """Return the plan that ends with the recipe's last stage of `step`, without the rest."""
+        recipe = [stage for stage in self.stages if stage.name not in (BASELINE, EVALUATE, EVALUATE_BASELINE)]
+        last = max((i for i, stage in enumerate(recipe) if _short_name(stage.step) == step), default=None)
+        if last is None:
+            raise RequestError(
+                f"the recipe has no {step!r} step",
+                received=step,
+                expected=f"one of {', '.join(dict.fromkeys(_short_name(stage.step) for stage in recipe))}",
+                fix=f"add a [[recipe]] entry with step = {step!r} to the target, or choose another target",
+            )
+        return Plan(tuple(recipe[: last + 1]), recipe[last].name)
+
+    def recipe_only(self) -> Plan:
+        """Return the plan without evaluation and baseline: it ends with the verified file."""
+        return self.up_to(_short_name(next(stage for stage in self.stages if stage.name == self.final).step))
+
+
+def make_plan(target: Target, workload: Workload, seed: int, root: Path | None = None) -> Plan:
+    """Return the stages of a build. Raises BadTarget or UnknownName for any mistake in the recipe."""
+    runner = find_runner(target.runner, root, where=f"{target.path}: runner")
+    given = {"seed": seed, "input_dtype": target.input_dtype, "output_dtype": target.output_dtype}
+    chain: list[Stage] = []
+    for index, entry in enumerate(target.recipe):
+        step, config = _step(target, ("recipe", index), entry, given, root)
+        previous = chain[-1] if chain else None
+        _check_chain(target, index, step, previous)
+        chain.append(_stage(_unique(_short_name(step), chain), step, config, previous, workload))
+    final = chain[-1]
+    if final.produces != "tflite":
+        raise BadTarget(
+            f"{target.path}: the recipe does not end with a .tflite",
+            received=f"a last step {final.name!r} that gives {final.produces}",
+            expected="a last step that gives tflite, such as quantize",
+            fix='add [[recipe]] step = "quantize" at the end',
+        )
+    trained = next((stage for stage in chain if stage.produces == "keras"), None)
+    float_given = {**given, "input_dtype": "float32", "output_dtype": "float32"}
+    step, config = _step(target, ("baseline",), target.baseline, float_given, root)
+    _check_chain(target, None, step, trained)
+    baseline = _stage(BASELINE, step, config, trained, workload)
+
+    import pipeline.evaluate as evaluate
+
+    settings = {"runner": target.runner, "threads": target.threads, **target.limits.model_dump()}
+    version = {"runner_version": runner.VERSION}
+    stages = (
+        *chain,
+        _stage(EVALUATE, evaluate, evaluate.Config(**settings), final, workload, version),
+        baseline,
+        _stage(EVALUATE_BASELINE, evaluate, evaluate.Config(**settings), baseline, workload, version),
+    )
+    return Plan(stages, final.name)
+
+
+def _step(
+    target: Target, place: tuple[object, ...], entry: dict[str, Any], given: dict[str, Any], root: Path | None
+) -> tuple[ModuleType, BaseModel]:
+    """Find a recipe entry's module and validate its parameters, with seed and dtypes filled in."""
+    where = f"{target.path}: {'.'.join(str(part) for part in place)}.step"
+    name = entry.get("step")
+    if not isinstance(name, str):
+        raise BadTarget(f"{where} is missing", received=repr(name), expected="a step's name", fix='step = "train"')
+    step = find_module("steps", name, root, kind="step", marker=STEP_MARKER, where=where)
+    parameters = {key: value for key, value in entry.items() if key != "step"}
+    filled = {key: value for key, value in given.items() if key in step.Config.model_fields}
+    try:
+        return step, step.Config.model_validate({**filled, **parameters})
+    except ValidationError as error:
+        raise invalid(target.path, place, error, step.Config) from error
+
+
+def _check_chain(target: Target, index: int | None, step: ModuleType, previous: Stage | None) -> None:
+    received = previous.produces if previous else None
+    if received == step.CONSUMES:
+        return
+    place = "baseline" if index is None else f"recipe[{index}]"
+    before = f"{previous.name!r} before it gives {received}" if previous else "nothing comes before it"
+    name = _short_name(step)
+    wanted = f"follows a step that gives {step.CONSUMES}" if step.CONSUMES else "comes first"
+    raise BadTarget(
+        f"{target.path}: {place}: the step {name!r} cannot stand here",
+        received=f"{name!r}, but {before}",
+        expected=f"{name!r} {wanted}",
+        fix=f"move {name!r} before {previous.name!r}" if previous else 'begin the recipe with step = "train"',
+    )
+
+
+def _stage(
+    name: str,
+    step: ModuleType,
+    config: BaseModel,
+    follows: Stage | None,
+    workload: Workload,
+    extra: dict[str, Any] | None = None,
+) -> Stage:
+    sources = [Path(str(step.__file__)), workload.source]
+    if step.PRODUCES == "tflite":
+        sources.append(PACKAGE / "verify.py")  # what the file was held against before it was stored
+    parameters = config.model_dump(mode="json")
+    record = {
+        "format": RECORD_FORMAT,
+        "step": _short_name(step),
+        "workload": workload.name,
+        "source": source_hashes(*sources),
+        "config": {key: value for key, value in parameters.items() if key != "seed"},
+        "follows": [follows.key] if follows else [],
+        "files": {path.name: file_hash(path) for path in workload.data_files},
+        "seed": parameters.get("seed"),
+        "libraries": {library: importlib.metadata.version(library) for library in step.LIBRARIES},
+        **(extra or {}),
+    }
+    return Stage(name, step, config, follows.name if follows else None, record)
+
+
+def _short_name(step: ModuleType) -> str:
+    return Path(str(step.__file__)).stem
+
+
+def _unique(name: str, chain: list[Stage]) -> str:
+    count = sum(_short_name(stage.step) == name for stage in chain)
+    return f"{name}_{count + 1}" if count else name

@@ -1,0 +1,225 @@
+"""Documents as text for a person: what the tasks print on stdout without `--json`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from pipeline.report.terminal import duration
+
+_COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow", "not applicable": "dim"}
+
+
+def print_build(document: Any) -> None:
+    """Print the budget table, the file's numbers and the verdict of a BuildDocument."""
+    console = _console()
+    train = next((stage for stage in document.stages if "summary" in stage.facts), None)
+    if train and train.state == "made":
+        console.print("\n".join(train.facts["summary"]), markup=False, highlight=False)
+    console.print(_budgets(document.verdicts))
+    file = next(stage.facts["file"] for stage in document.stages if "file" in stage.facts)  # the baseline comes last
+    latency = document.latency
+    evaluation = next(stage.facts for stage in document.stages if stage.name == "evaluate")
+    shown = ", ".join(
+        f"{item['label']}→{item['predicted']} {item['confidence']:.0%}" for item in evaluation["predictions"][:5]
+    )
+    lines = [
+        f"file        {document.artifact}",
+        f"size        {document.size_bytes:,} bytes, {document.deflated_bytes:,} deflated; "
+        f"{file['zero_fraction']:.1%} of the kernels' weights are zero",
+        f"accuracy    {document.accuracy:.2%} of the test split; float32 file {document.baseline_accuracy:.2%}; "
+        f"validation {document.validation_accuracy:.2%}",
+        f"latency     {_latency(latency)}",
+        f"predictions {shown} (label→predicted, the first test samples)",
+    ]
+    console.print("\n".join(lines), markup=False, highlight=False)
+    _print_verdict(console, document.verdict, f"{document.workload} for {document.target}")
+
+
+def print_bench(document: Any) -> None:
+    """Print each result of a BenchDocument."""
+    console = _console()
+    for result in document.results:
+        title = f"{result.workload} for {result.target}: " if result.target else ""
+        console.print(f"{title}{result.model}", markup=False, highlight=False)
+        console.print(f"latency     {_latency(result.latency)}", markup=False, highlight=False)
+        if result.verdicts:
+            console.print(_budgets(result.verdicts))
+            _print_verdict(console, result.verdict, result.target)
+
+
+def print_plan(document: Any, console: Console | None = None) -> None:
+    """Print the stages of a PlanDocument, each with what caused it to be made."""
+    console = console or _console()
+    for stage in document.stages:
+        expected = f", about {duration(stage.expected_seconds)}" if stage.expected_seconds else ""
+        reason = f" — {stage.reason}" if stage.reason else ""
+        line = f"{stage.name:<18}{stage.key[:12]}  {stage.state}{expected}{reason}"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        for change in stage.changes:
+            text = f"{'':<18}  {change['field']}: {_short(change['before'])} → {_short(change['after'])}"
+            console.print(text, markup=False, highlight=False, soft_wrap=True)
+    if document.expected_seconds:
+        console.print(f"about {duration(document.expected_seconds)} in all", markup=False, highlight=False)
+
+
+def print_inspection(document: Any) -> None:
+    """Print an InspectDocument: totals, inputs and outputs, operators."""
+    console, found = _console(), document.inspection
+    lines = [
+        f"{document.path}: {found.size_bytes:,} bytes, {found.deflated_bytes:,} deflated, "
+        f"{found.weight_bytes:,} of weights",
+        f"{found.parameters:,} parameters, {found.multiply_accumulates:,} multiply-accumulates, "
+        f"{found.zero_fraction:.1%} of the kernels' weights are zero, "
+        f"at least {found.peak_activation_bytes:,} bytes of activations",
+    ]
+    for kind, tensors in (("input", found.inputs), ("output", found.outputs)):
+        lines += [f"{kind:<7} {tensor.dtype} {list(tensor.shape)} {tensor.name}" for tensor in tensors]
+    leftovers = document.float_leftovers
+    lines.append("full-integer: " + ("yes" if not leftovers else f"no: {'; '.join(leftovers[:8])}"))
+    console.print("\n".join(lines), markup=False, highlight=False)
+    table = _table("#", "operator", "inputs", "outputs", "number formats", "multiply-accumulates")
+    for operator in found.operators:
+        table.add_row(
+            str(operator.index),
+            operator.name,
+            " ".join(map(_shape, operator.input_shapes)),
+            " ".join(map(_shape, operator.output_shapes)),
+            escape(" ".join(operator.dtypes)),
+            f"{operator.multiply_accumulates:,}" if operator.multiply_accumulates else "",
+        )
+    console.print(table)
+
+
+def print_stages(document: Any) -> None:
+    """Print a StageDocument or ConvertDocument: its stages, and where the output is."""
+    console = _console()
+    last = document.stages[-1]
+    lines = [*last.facts["summary"]] if "summary" in last.facts else []
+    for stage in document.stages:
+        history = stage.facts.get("history", {}).get("val_accuracy")
+        accuracy = f", validation accuracy of the Keras model {history[-1]:.2%}" if history else ""
+        made = "from the store" if stage.state == "hit" else f"made in {duration(stage.seconds)}"
+        lines.append(f"{stage.name:<12}{made}{accuracy}")
+    if hasattr(document, "artifact"):
+        lines.append(f"file        {document.artifact}, {document.size_bytes:,} bytes, verified, not yet measured")
+    lines.append(f"output      {document.output}")
+    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+
+
+def print_prediction(document: Any) -> None:
+    """Print a PredictDocument: the class and how sure the file is."""
+    _console().print(f"{document.predicted}  {document.confidence:.1%}", markup=False, highlight=False)
+
+
+def print_clean(document: Any) -> None:
+    """Print a CleanDocument."""
+    for path in document.removed:
+        print(path)
+    print(f"{document.freed_bytes:,} bytes")
+
+
+def print_targets(document: Any) -> None:
+    """Print a TargetsDocument as a table."""
+    table = _table("target", "runner", "recipe", "budgets", "last verdict", "description")
+    for row in document.targets:
+        budgets = {name: limit for name, limit in row.budgets.model_dump().items() if limit is not None}
+        table.add_row(
+            row.name,
+            row.runner,
+            " → ".join(row.recipe),
+            "\n".join(f"{name} {_limit(limit)}" for name, limit in budgets.items()),
+            "\n".join(f"{workload}: {verdict}" for workload, verdict in row.last.items()) or "not built",
+            escape(row.error or row.description),
+        )
+    _console().print(table)
+
+
+def print_store(document: Any) -> None:
+    """Print a StoreDocument as a table and a line of what was done."""
+    console = _console()
+    table = _table("key", "step", "workload", "bytes", "made", "damage")
+    for entry in document.entries:
+        table.add_row(
+            entry.key[:12],
+            entry.step,
+            entry.workload,
+            f"{entry.size_bytes:,}",
+            entry.made_at,
+            escape(entry.damage),
+        )
+    console.print(table)
+    damaged = sum(bool(entry.damage) for entry in document.entries)
+    done = {
+        "list": f"{len(document.entries)} entries, {sum(entry.size_bytes for entry in document.entries):,} bytes",
+        "verify": f"{len(document.entries)} entries read, {damaged} damaged",
+        "gc": f"{len(document.removed)} entries removed, {document.freed_bytes:,} bytes freed",
+    }[document.action]
+    console.print(done, highlight=False)
+
+
+def _console() -> Console:
+    return Console(soft_wrap=False)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _budgets(verdicts: list[Any]) -> Table:
+    table = _table("budget", "limit", "measured", "95% interval", "margin", "verdict")
+    for verdict in verdicts:
+        colour = _COLOURS[verdict.verdict]
+        table.add_row(
+            verdict.metric,
+            _limit(verdict.limit),
+            "" if verdict.measured is None else _limit(verdict.measured),
+            f"{_limit(verdict.interval[0])} to {_limit(verdict.interval[1])}" if verdict.interval else "",
+            _margin(verdict),
+            f"[{colour}]{verdict.verdict}[/]" + (f" [dim]{escape(verdict.note)}[/]" if verdict.note else ""),
+        )
+    return table
+
+
+def _margin(verdict: Any) -> str:
+    """How far the measured value is from the limit, as a share of the limit: + is room, − is over."""
+    if verdict.measured is None or not verdict.limit:
+        return ""
+    room = (verdict.limit - verdict.measured) / verdict.limit
+    return f"{-room if verdict.metric.endswith('_min') else room:+.1%}"
+
+
+def _limit(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"{value['limit']:g} on {value['device_class']}"
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
+
+
+def _latency(latency: Any) -> str:
+    speedup = f", {latency.speedup.value:.2f}× as fast as the float32 file" if latency.speedup else ""
+    reused = f", reused from {latency.measured_at}" if latency.reused else ""
+    threads = f"{latency.threads} thread" + ("s" if latency.threads > 1 else "")
+    return (
+        f"p50 {latency.p50_us:.1f} µs, p90 {latency.p90_us:.1f}, p99 {latency.p99_us:.1f} on {latency.device.name} "
+        f"({latency.device.device_class}), {threads}, {latency.kernels}{speedup}{reused}"
+    )
+
+
+def _print_verdict(console: Console, verdict: str, what: str) -> None:
+    console.print(f"[{_COLOURS[verdict]}]{verdict}[/]: {escape(what)}", highlight=False)
+
+
+def _shape(shape: Any) -> str:
+    return "×".join(map(str, shape)) or "scalar"
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return f"{text[:12]}…" if len(text) == 64 and text.isalnum() else text

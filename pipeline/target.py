@@ -1,0 +1,150 @@
+"""A target says where a model must run: runner, number formats, limits, budgets and recipe.
+
+It is data: `targets/<name>.toml`, the project's own or a shipped one. Every mistake in the
+file is found here or in `plan.py`, before anything runs, and is named by file and key.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+
+from pipeline.errors import BadTarget, UnknownName
+from pipeline.lookup import find_file, known_names
+
+Dtype = Literal["float32", "int8", "uint8", "int16"]
+
+
+class Strict(BaseModel):
+    """Frozen, and refuses keys that it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class LatencyBudget(Strict):
+    """A latency limit that binds on one class of device and is not applicable elsewhere."""
+
+    limit: float = Field(gt=0, description="Highest latency in milliseconds; decided by the whole interval.")
+    device_class: str = Field(
+        min_length=1, description="Class of device on which the limit binds, as its runner names it."
+    )
+
+
+class Budgets(Strict):
+    """What the file may cost at most and must give at least. A limit that is left out does not bind."""
+
+    size_bytes: int | None = Field(None, gt=0, description="Highest size of the .tflite in bytes.")
+    accuracy_min: float | None = Field(
+        None, ge=0, le=1, description="Lowest share of test samples classified correctly, 0 to 1."
+    )
+    accuracy_drop_max: float | None = Field(
+        None, ge=0, le=1, description="Highest loss of test accuracy against the float32 file, 0 to 1."
+    )
+    latency_p50_ms: LatencyBudget | None = Field(None, description="Highest median latency.")
+    latency_p90_ms: LatencyBudget | None = Field(None, description="Highest 90th percentile of latency.")
+    speedup_min: float | None = Field(
+        None, gt=0, description="Lowest ratio of the float32 file's median latency to this file's."
+    )
+    memory_bytes: int | None = Field(
+        None, gt=0, description="Highest growth in bytes of the interpreter process's peak resident size."
+    )
+
+
+class Limits(Strict):
+    """What the interpreter's process may use before it is stopped."""
+
+    resident_megabytes: int = Field(2048, gt=0, le=1_048_576, description="Resident memory in megabytes.")
+    seconds: float = Field(60.0, gt=0, le=86_400, description="Wall time in seconds for each model.")
+
+
+class Target(Strict):
+    """One `targets/<name>.toml`."""
+
+    description: str = Field(min_length=1, description="One line for tables: the device and what matters there.")
+    runner: str = Field("host", description="Name of the runner that measures the file.")
+    input_dtype: Dtype = Field("float32", description="Number format of the file's input.")
+    output_dtype: Dtype = Field("float32", description="Number format of the file's output.")
+    threads: int = Field(1, ge=1, le=256, description="Interpreter threads.")
+    expected_seconds: float | None = Field(
+        None, gt=0, description="Seconds of a cold build, shown until this machine has its own history."
+    )
+    limits: Limits = Field(Limits(), description="Limits of the interpreter's process.")
+    budgets: Budgets = Field(Budgets(), description="What the file is held against.")
+    recipe: tuple[dict[str, Any], ...] = Field(
+        min_length=1, description="Ordered steps: each names a step and gives its parameters."
+    )
+    baseline: dict[str, Any] = Field(
+        {"step": "quantize", "scheme": "float32"},
+        description="Step that makes the float file, which the result is compared with, from the trained model.",
+    )
+
+    _name: str = PrivateAttr("")
+    _path: Path = PrivateAttr(Path())
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def path(self) -> Path:
+        return self._path
+
+
+def load_target(name: str, root: Path | None = None) -> Target:
+    """Read and validate a target by name. Raises UnknownName or BadTarget; reads no step."""
+    path = find_file("targets", name, ".toml", root)
+    if path is None:
+        raise UnknownName("target", name, target_names(root))
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadTarget(
+            f"{path} is not TOML: {error}",
+            received=str(error),
+            expected="a TOML file",
+            fix=f"correct {path.name} at the place that is named",
+        ) from error
+    try:
+        target = Target.model_validate(data)
+    except ValidationError as error:
+        raise invalid(path, (), error, Target) from error
+    target._name, target._path = name, path
+    return target
+
+
+def target_names(root: Path | None = None) -> list[str]:
+    """Return the names of all targets: the project's own and the shipped ones."""
+    return known_names("targets", ".toml", root)
+
+
+def invalid(path: Path, prefix: tuple[object, ...], error: ValidationError, model: type[BaseModel]) -> BadTarget:
+    """Turn pydantic's first complaint into an error that names file, key, and what was expected."""
+    first = error.errors(include_url=False)[0]
+    location = (*prefix, *first["loc"])
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+    received, expected, fix = repr(first["input"]), first["msg"], f"correct {key or 'the file'} in {path.name}"
+    if first["type"] == "extra_forbidden":
+        known = sorted(_model_at(model, first["loc"][:-1]).model_fields)
+        name = str(first["loc"][-1])
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+        received, expected = name, f"one of {', '.join(known)}"
+        fix = f"did you mean {near[0]!r}?" if near else f"take {key} out of {path.name}"
+        return BadTarget(f"{path}: unknown key {key}", received=received, expected=expected, fix=fix)
+    if first["type"] == "missing":
+        field = _model_at(model, first["loc"][:-1]).model_fields[str(first["loc"][-1])]
+        expected = field.description or first["msg"]
+        return BadTarget(f"{path}: {key} is missing", received="no such key", expected=expected, fix=fix)
+    return BadTarget(f"{path}: {key} cannot be used", received=received, expected=expected, fix=fix)
+
+
+def _model_at(model: type[BaseModel], location: tuple[object, ...]) -> type[BaseModel]:
+    """Return the model that lies at `location` inside `model`."""
+    for part in location:
+        annotation = model.model_fields[str(part)].annotation
+        options = (annotation, *getattr(annotation, "__args__", ()))
+        model = next(option for option in options if isinstance(option, type) and issubclass(option, BaseModel))
+    return model

@@ -1,0 +1,118 @@
+"""Budgets against measurements: pure functions, no judgement anywhere else.
+
+pass            the whole interval lies inside the limit
+fail            the whole interval lies outside
+inconclusive    the limit lies within the interval, or nothing was measured
+not applicable  the limit binds elsewhere (another device class), so it decides nothing
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline.errors import EXIT_BUDGET, EXIT_INCONCLUSIVE, EXIT_PASS
+from pipeline.target import Budgets, LatencyBudget
+
+if TYPE_CHECKING:
+    from pipeline.benchmark import Measurement
+
+Outcome = Literal["pass", "fail", "inconclusive", "not applicable"]
+
+
+class Verdict(BaseModel):
+    """One budget and the measurement behind its verdict."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    metric: str = Field(description="The budget's key in the target's TOML, which names its unit.")
+    limit: float = Field(description="The limit.")
+    measured: float | None = Field(description="The measured value in the limit's unit; null where none was made.")
+    interval: tuple[float, float] | None = Field(description="95% confidence interval; null where exact.")
+    verdict: Outcome = Field(description="pass, fail, inconclusive, or not applicable.")
+    note: str = Field("", description="Why the limit decides nothing here, or was not measured.")
+
+
+def judge(
+    budgets: Budgets,
+    *,
+    size_bytes: int,
+    accuracy: float | None,
+    baseline_accuracy: float | None,
+    measurement: Measurement | None,
+) -> list[Verdict]:
+    """Return a verdict for each budget that is set. Accuracies are shares of the test split, 0 to 1."""
+    verdicts: list[Verdict] = []
+
+    def add(metric: str, value: float | None, interval: tuple[float, float] | None, *, at_most: bool) -> None:
+        limit = getattr(budgets, metric)
+        if limit is not None:
+            verdicts.append(_verdict(metric, limit, value, interval, at_most=at_most))
+
+    drop = None
+    if accuracy is not None and baseline_accuracy is not None:
+        drop = round(baseline_accuracy - accuracy, 9)  # 0.995 − 0.993 must not exceed 0.002
+    add("size_bytes", size_bytes, None, at_most=True)
+    add("accuracy_min", accuracy, None, at_most=False)
+    add("accuracy_drop_max", drop, None, at_most=True)
+    for metric, quantile in (("latency_p50_ms", "p50_us"), ("latency_p90_ms", "p90_us")):
+        if getattr(budgets, metric) is not None:
+            verdicts.append(_latency(metric, getattr(budgets, metric), quantile, measurement))
+    speedup = measurement.speedup if measurement else None
+    memory = measurement.memory_bytes if measurement else None
+    add("speedup_min", *((speedup.value, (speedup.low, speedup.high)) if speedup else (None, None)), at_most=False)
+    add("memory_bytes", *((memory.value, (memory.low, memory.high)) if memory else (None, None)), at_most=True)
+    return verdicts
+
+
+def overall(verdicts: list[Verdict]) -> Literal["pass", "fail", "inconclusive"]:
+    """One failed budget fails the whole; one inconclusive keeps it from passing."""
+    found = {verdict.verdict for verdict in verdicts}
+    return "fail" if "fail" in found else "inconclusive" if "inconclusive" in found else "pass"
+
+
+def undecided(verdicts: list[Verdict]) -> list[Verdict]:
+    """Return those that more rounds of measurement might decide."""
+    return [verdict for verdict in verdicts if verdict.verdict == "inconclusive" and verdict.interval]
+
+
+def exit_code(outcome: str) -> int:
+    """Return the exit code of an overall verdict: 0, 3 or 5."""
+    return {"pass": EXIT_PASS, "inconclusive": EXIT_INCONCLUSIVE, "fail": EXIT_BUDGET}[outcome]
+
+
+def _verdict(
+    metric: str, limit: float, value: float | None, interval: tuple[float, float] | None, *, at_most: bool
+) -> Verdict:
+    outcome: Outcome
+    if value is None:
+        return Verdict(
+            metric=metric,
+            limit=limit,
+            measured=None,
+            interval=None,
+            verdict="inconclusive",  # what binds and was not measured does not pass
+            note="not measured: there was nothing to compare with, or the device does not tell",
+        )
+    low, high = interval or (value, value)
+    if (high <= limit) if at_most else (low >= limit):
+        outcome = "pass"
+    elif (low > limit) if at_most else (high < limit):
+        outcome = "fail"
+    else:
+        outcome = "inconclusive"
+    return Verdict(metric=metric, limit=limit, measured=value, interval=interval, verdict=outcome)
+
+
+def _latency(metric: str, budget: LatencyBudget, quantile: str, measurement: Measurement | None) -> Verdict:
+    """Judge in milliseconds, where the device is of the class that the budget binds on."""
+    latency = measurement.latency if measurement else None
+    value = getattr(latency, quantile) / 1000 if latency else None
+    bounds = getattr(latency, f"{quantile}_interval") if latency else None
+    interval = (bounds[0] / 1000, bounds[1] / 1000) if bounds else None
+    judged = _verdict(metric, budget.limit, value, interval, at_most=True)
+    if latency and latency.device.device_class != budget.device_class:
+        note = f"binds on {budget.device_class}, measured on {latency.device.device_class}"
+        return judged.model_copy(update={"verdict": "not applicable", "note": note})
+    return judged

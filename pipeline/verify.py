@@ -1,0 +1,88 @@
+"""What a `.tflite` must show before it counts as built.
+
+It was loaded and invoked; its batch is a static 1; its input and output have the number
+formats that were asked for; a full-integer file holds no float tensor and computes no float
+operator; it agrees with its source on validation samples; and what earlier steps promised
+(zeros) is still in the file. A step gives these as `promises` among its facts.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import StepFailed
+from pipeline.inspect import float_leftovers, inspect_file
+from pipeline.runner import Settings, find_runner
+
+if TYPE_CHECKING:
+    from pipeline.workload import Workload
+
+AGREEMENT_MIN = 0.995
+SPARSITY_TOLERANCE = 0.005
+REFERENCE_SAMPLES = 1000
+REFERENCE_FILE = "reference.npy"  # float32 [n, classes]: the source's outputs on the first validation samples
+
+
+def verify(folder: Path, workload: Workload, promises: dict[str, Any], runner_config: dict[str, Any]) -> dict[str, Any]:
+    """Hold `folder/model.tflite` against `promises` and return what it is; raise StepFailed if it fails.
+
+    promises: `input_dtype`, `output_dtype`, `full_integer` (bool), `zero_fraction` (0 to 1).
+    runner_config: `runner`, `threads`, `resident_megabytes`, `seconds`.
+    """
+    model = folder / "model.tflite"
+    found = inspect_file(model)
+    for kind, tensors in (("input", found.inputs), ("output", found.outputs)):
+        if len(tensors) != 1:
+            _fail(f"the file has {len(tensors)} {kind}s", f"{len(tensors)}", f"one {kind}")
+        tensor = tensors[0]
+        signature = list(tensor.shape_signature or tensor.shape)
+        if signature[:1] != [1] or any(size < 1 for size in signature):
+            _fail(f"the file's {kind} has no static batch of 1", f"shape {signature}", "[1, …], every size fixed")
+        if tensor.dtype != promises[f"{kind}_dtype"]:
+            _fail(f"the file's {kind} has the wrong number format", tensor.dtype, promises[f"{kind}_dtype"])
+    if promises.get("full_integer"):
+        float_io = "float32" in (promises["input_dtype"], promises["output_dtype"])
+        leftovers = float_leftovers(found, float_io)
+        if leftovers:
+            _fail("the full-integer file still computes in float", "; ".join(leftovers[:5]), "integer operators alone")
+    if "zero_fraction" in promises and abs(found.zero_fraction - promises["zero_fraction"]) > SPARSITY_TOLERANCE:
+        _fail(
+            "the file does not keep the zeros that were pruned",
+            f"{found.zero_fraction:.4f} of the kernels' weights",
+            f"{promises['zero_fraction']:.4f} ± {SPARSITY_TOLERANCE}",
+        )
+    return {
+        "sha256": found.sha256,
+        "size_bytes": found.size_bytes,
+        "deflated_bytes": found.deflated_bytes,
+        "weight_bytes": found.weight_bytes,
+        "parameters": found.parameters,
+        "multiply_accumulates": found.multiply_accumulates,
+        "zero_fraction": round(found.zero_fraction, 6),
+        "operators": found.operator_counts,
+        "agreement": _agreement(model, folder / REFERENCE_FILE, workload, runner_config),
+    }
+
+
+def _agreement(model: Path, reference_file: Path, workload: Workload, runner_config: dict[str, Any]) -> float:
+    import numpy as np
+
+    reference = np.load(reference_file)
+    samples = workload.preprocess(workload.load("validation")[0][: len(reference)])
+    options = dict(runner_config)
+    runner = find_runner(options.pop("runner"))
+    outputs = runner.run({"model": model}, samples, Settings(**options)).models["model"].outputs
+    agreement = float((outputs.argmax(axis=1) == reference.argmax(axis=1)).mean())
+    if agreement < AGREEMENT_MIN:
+        _fail(
+            "the file does not agree with the model that it was made from",
+            f"the same class for {agreement:.2%} of {len(reference)} validation samples",
+            f"at least {AGREEMENT_MIN:.1%}",
+            "raise `calibration_samples`, or look at preprocess() and INPUT_RANGE of the workload",
+        )
+    return agreement
+
+
+def _fail(message: str, received: str, expected: str, fix: str = "") -> None:
+    raise StepFailed(message, received=received, expected=expected, fix=fix or "see the step that made the file")
