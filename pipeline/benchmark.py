@@ -14,17 +14,17 @@ doi:10.1080/00031305.2015.1089789), on a logarithmic scale as befits times and r
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline.files import sha256_of
 from pipeline.runner import Device, RunResult, Settings
 
 if TYPE_CHECKING:
@@ -69,6 +69,13 @@ class Latency(_Strict):
     confidence: float = Field(CONFIDENCE, description="Share of such intervals that hold the true value.")
     samples: int = Field(description="Timed invocations.")
     rounds: int = Field(description="Rounds that they were taken in.")
+
+
+class Percentiles(NamedTuple):
+    """The `PERCENTILES` of some times, in nanoseconds."""
+
+    values: np.ndarray  # float64 [3], over all samples
+    resampled: np.ndarray  # float64 [3, RESAMPLES]
 
 
 class Measurement(_Strict):
@@ -163,12 +170,12 @@ def _measurement(
 
     speedup = None
     if "baseline" in paths:
+        theirs, ours = percentiles["baseline"], percentiles["model"]
         # Resample for resample, both medians come from the same blocks and rounds.
-        value, resampled = (theirs[0] / ours[0] for theirs, ours in zip(*map(percentiles.get, ("baseline", "model"))))
-        speedup = interval(value, resampled, len(results))
+        speedup = interval(theirs.values[0] / ours.values[0], theirs.resampled[0] / ours.resampled[0], len(results))
     return Measurement(
-        model_sha256=_sha256(paths["model"]),
-        baseline_sha256=_sha256(paths["baseline"]) if "baseline" in paths else None,
+        model_sha256=sha256_of(paths["model"]),
+        baseline_sha256=sha256_of(paths["baseline"]) if "baseline" in paths else None,
         latency=latency("model"),
         baseline_latency=latency("baseline") if "baseline" in paths else None,
         speedup=speedup,
@@ -177,8 +184,8 @@ def _measurement(
     )
 
 
-def bootstrap_percentiles(blocks: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the PERCENTILES of all samples, float64 [3], and of each resample, float64 [3, RESAMPLES].
+def bootstrap_percentiles(blocks: Sequence[np.ndarray]) -> Percentiles:
+    """Return the percentiles of all samples pooled, and those of each resample.
 
     blocks: times int64 [rounds, invocations], the same number of rounds in each. The seed is
     fixed, so two models with equal blocks and rounds are resampled alike, which pairs them.
@@ -187,18 +194,18 @@ def bootstrap_percentiles(blocks: Sequence[np.ndarray]) -> tuple[np.ndarray, np.
 
     rounds = [np.sort(times) for block in blocks for times in block]
     pooled = np.sort(np.concatenate(rounds))
-    values = np.maximum(np.quantile(pooled, PERCENTILES, method="inverted_cdf"), 1)  # a coarse clock may say 0
-    # Sorting each resample would take minutes. Each round's distribution, counted at common
+    # Sorting each resample would take a minute. Each round's distribution, counted at common
     # values, is enough: a resample's distribution is a weighted sum of them.
     grid = pooled[np.linspace(0, len(pooled) - 1, min(GRID, len(pooled))).round().astype(int)]
-    counts = np.array([np.searchsorted(times, grid, side="right") for times in rounds])
+    counts = np.array([np.searchsorted(times, grid, side="right") for times in rounds], np.float64)
     cumulated = round_weights(len(blocks), len(blocks[0])) @ counts
+    values = np.quantile(pooled, PERCENTILES, method="inverted_cdf")
     resampled = [grid[(cumulated >= share * cumulated[:, -1:]).argmax(axis=1)] for share in PERCENTILES]
-    return values, np.maximum(resampled, 1).astype(np.float64)
+    return Percentiles(*(np.maximum(part, 1.0) for part in (values, resampled)))  # a coarse clock may say 0
 
 
 def round_weights(blocks: int, rounds: int) -> np.ndarray:
-    """Return how often each round is drawn in each resample, int64 [RESAMPLES, blocks × rounds].
+    """Return how often each round is drawn in each resample, float64 [RESAMPLES, blocks × rounds].
 
     Drawing `rounds` rounds with replacement for each of the n times that a block is drawn is one
     multinomial draw of n × rounds.
@@ -207,7 +214,8 @@ def round_weights(blocks: int, rounds: int) -> np.ndarray:
 
     random = np.random.default_rng(0)
     drawn = random.multinomial(blocks, [1 / blocks] * blocks, size=RESAMPLES)
-    return random.multinomial(drawn * rounds, [1 / rounds] * rounds).reshape(RESAMPLES, blocks * rounds)
+    weights = random.multinomial(drawn * rounds, [1 / rounds] * rounds)
+    return weights.reshape(RESAMPLES, blocks * rounds).astype(np.float64)
 
 
 def interval(value: float, resampled: np.ndarray, blocks: int) -> Interval:
@@ -227,8 +235,3 @@ def interval(value: float, resampled: np.ndarray, blocks: int) -> Interval:
 def median_and_range(values: Sequence[int]) -> Interval:
     """Return the median with the smallest and largest value, which hold the true median of 5 at 94%."""
     return Interval(value=sorted(values)[len(values) // 2], low=min(values), high=max(values))
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

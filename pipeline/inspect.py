@@ -73,8 +73,7 @@ class OperatorFacts(_Facts):
     outputs: tuple[int, ...] = Field(description="Indices of the tensors written.")
     input_shapes: tuple[tuple[int, ...], ...] = Field(description="Shape of each input, in elements.")
     output_shapes: tuple[tuple[int, ...], ...] = Field(description="Shape of each output, in elements.")
-    input_dtypes: tuple[str, ...] = Field(description="Number format of each input.")
-    output_dtypes: tuple[str, ...] = Field(description="Number format of each output.")
+    dtypes: tuple[str, ...] = Field(description="Number formats of inputs and outputs, each named once.")
     weight_dtype: str | None = Field(description="Number format of the kernel as stored; none without one.")
     multiply_accumulates: int = Field(description="Multiply-accumulates of one invocation.")
     computes_in_float: bool = Field(description="True when an input or output that is no constant is float.")
@@ -241,8 +240,7 @@ def _operator_facts(
         outputs=operator.outputs,
         input_shapes=tuple(tensor.shape for tensor in inputs),
         output_shapes=tuple(tensor.shape for tensor in outputs),
-        input_dtypes=tuple(tensor.dtype for tensor in inputs),
-        output_dtypes=tuple(tensor.dtype for tensor in outputs),
+        dtypes=tuple(dict.fromkeys(tensor.dtype for tensor in (*inputs, *outputs))),
         weight_dtype=kernels[0].dtype if kernels else None,
         multiply_accumulates=count(positions, outputs[0].shape) if count and outputs else 0,
         computes_in_float=any(tensor.is_float and tensor.data is None for tensor in (*inputs, *outputs)),

@@ -20,7 +20,7 @@ def print_build(document: Any) -> None:
     train = next((stage for stage in document.stages if "summary" in stage.facts), None)
     if train and train.state == "made":
         console.print("\n".join(train.facts["summary"]), markup=False, highlight=False)
-    console.print(_budgets(document.verdicts))
+    _print_budgets(console, document.verdicts)
     file = next(stage.facts["file"] for stage in document.stages if "file" in stage.facts)  # the baseline comes last
     latency = document.latency
     evaluation = next(stage.facts for stage in document.stages if stage.name == "evaluate")
@@ -48,7 +48,7 @@ def print_bench(document: Any) -> None:
         console.print(f"{title}{result.model}", markup=False, highlight=False)
         console.print(f"latency     {_latency(result.latency)}", markup=False, highlight=False)
         if result.verdicts:
-            console.print(_budgets(result.verdicts))
+            _print_budgets(console, result.verdicts)
             _print_verdict(console, result.verdict, result.target)
 
 
@@ -168,24 +168,27 @@ def _console() -> Console:
 
 def _table(*columns: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    for number, column in enumerate(columns):
+        table.add_column(column, overflow="fold", no_wrap=number == 0)
     return table
 
 
-def _budgets(verdicts: list[Any]) -> Table:
-    table = _table("budget", "limit", "measured", "95% interval", "margin", "verdict")
+def _print_budgets(console: Console, verdicts: list[Any]) -> None:
+    """Print what passed and by how much, and below it why a limit decides nothing."""
+    table = _table("budget", "limit", "measured", "margin", "verdict")
     for verdict in verdicts:
-        colour = _COLOURS[verdict.verdict]
+        interval = f" ({_limit(verdict.interval[0])}–{_limit(verdict.interval[1])})" if verdict.interval else ""
         table.add_row(
             verdict.metric,
             _limit(verdict.limit),
-            "" if verdict.measured is None else _limit(verdict.measured),
-            f"{_limit(verdict.interval[0])} to {_limit(verdict.interval[1])}" if verdict.interval else "",
+            "" if verdict.measured is None else _limit(verdict.measured) + interval,
             _margin(verdict),
-            f"[{colour}]{verdict.verdict}[/]" + (f" [dim]{escape(verdict.note)}[/]" if verdict.note else ""),
+            f"[{_COLOURS[verdict.verdict]}]{verdict.verdict}[/]",
         )
-    return table
+    console.print(table)
+    for verdict in verdicts:
+        if verdict.note:
+            console.print(f"{verdict.metric}: {verdict.note}", style="dim", markup=False, highlight=False)
 
 
 def _margin(verdict: Any) -> str:

@@ -19,7 +19,7 @@ import time
 from collections.abc import Collection, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline.errors import BadModelFile, DataError, RunnerFailed
 from pipeline.runner import Device, ModelRun, RunResult, Settings

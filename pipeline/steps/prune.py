@@ -42,6 +42,9 @@ class Config(BaseModel):
     learning_rate_schedule: Literal["constant", "cosine"] = Field(
         "cosine", description="Constant, or cosine decay to zero over the whole run."
     )
+    kernel_elements_min: int = Field(
+        1000, ge=0, description="Kernels with fewer weights stay dense: they hold next to nothing and cost accuracy."
+    )
     skip_layers: tuple[str, ...] = Field((), description="Names of layers that are left dense.")
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of order and augmentation.")
 
@@ -93,7 +96,7 @@ def run(source: Path, workload: Workload, config: Config, out: Path, report: Any
     polynomial = sparsity.PolynomialDecay(
         initial_sparsity=config.initial_sparsity, final_sparsity=config.final_sparsity, **schedule
     )
-    pruned = prunable_layers(model, config.skip_layers)
+    pruned = prunable_layers(model, config)
 
     def wrap(layer: Any) -> Any:
         if layer.name not in pruned:
@@ -114,12 +117,12 @@ def run(source: Path, workload: Workload, config: Config, out: Path, report: Any
     }
 
 
-def prunable_layers(model: Any, skip: tuple[str, ...]) -> list[str]:
-    """Return the names of the layers with kernels that TFMOT can prune, without those in `skip`."""
+def prunable_layers(model: Any, config: Config) -> list[str]:
+    """Return the names of the layers that TFMOT can prune and the config does not leave dense."""
     from tensorflow_model_optimization.python.core.sparsity.keras.prune_registry import PruneRegistry
 
     names = [layer.name for layer in model.layers]
-    unknown = sorted(set(skip) - set(names))
+    unknown = sorted(set(config.skip_layers) - set(names))
     if unknown:
         raise StepFailed(
             "the prune step is told to skip layers that the model does not have",
@@ -130,16 +133,17 @@ def prunable_layers(model: Any, skip: tuple[str, ...]) -> list[str]:
     found = [
         layer.name
         for layer in model.layers
-        if layer.name not in skip
+        if layer.name not in config.skip_layers
         and PruneRegistry.supports(layer)
         and PruneRegistry._weight_names(layer)
+        and sum(weight.size for weight in layer.get_weights() if weight.ndim > 1) >= config.kernel_elements_min
     ]
     if not found:
         raise StepFailed(
             "the model has no layer that can be pruned",
             received=f"layers {', '.join(names)}",
-            expected="at least one convolution or dense layer",
-            fix="take the prune step out of the recipe, or shorten `skip_layers`",
+            expected=f"at least one convolution or dense layer of {config.kernel_elements_min} weights or more",
+            fix="take the prune step out of the recipe, shorten `skip_layers`, or lower `kernel_elements_min`",
         )
     return found
 
