@@ -146,7 +146,7 @@ def measure_latency(work: Path) -> None:
 
 def litert_median_us(result: Path) -> float:
     """Return the median latency that litert-benchmark wrote, in microseconds."""
-    return json.loads(result.read_text())["latency_ms"]["p50"] * 1000
+    return json.loads(result.read_text())["latency"]["median_ms"] * 1000
 
 
 def make_model(name: str, path: Path) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import tempfile
 import zlib
 from pathlib import Path
 from types import SimpleNamespace
@@ -120,7 +121,7 @@ def test_zeros_are_the_channels_zero_points(tmp_path: Path) -> None:
         write(tmp_path / "a.tflite", (tensors, [("FULLY_CONNECTED", [0, 1, -1], [2])], [0], [2]))
     ).kernels
     assert (found.zeros, found.distinct_values) == (3, 3)
-    tensors[1].more.update(zero_point=[5, 5, 0], scale=[1.0] * 3, axis=1)
+    tensors[1].more.update(zero_point=[-7, 5, 1], scale=[1.0] * 3, axis=1)
     (found,) = inspect_file(
         write(tmp_path / "b.tflite", (tensors, [("FULLY_CONNECTED", [0, 1, -1], [2])], [0], [2]))
     ).kernels
@@ -295,7 +296,7 @@ def test_what_is_no_model_file(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"")
     assert "an empty file (0 bytes)" in refused(tmp_path / "a")
     (tmp_path / "a").write_text("# a text file\n")
-    assert "identifier b' tex'" in refused(tmp_path / "a")
+    assert "identifier b'text'" in refused(tmp_path / "a")
     with (tmp_path / "a").open("wb") as file:
         file.truncate(2**31)  # sparse: takes no space
     assert "more than" in refused(tmp_path / "a")
@@ -327,12 +328,12 @@ def test_what_no_interpreter_could_run(tmp_path: Path) -> None:
 
 
 def test_vectors_of_one_table_are_refused_soon(tmp_path: Path) -> None:
-    """A vector whose 100,000 entries all point at one table is small in the file, large when followed."""
+    """A vector whose 20,000 entries all point at one table is small in the file, large when followed."""
     builder = flatbuffers.Builder()
     schema.TensorStart(builder)
     entry = schema.TensorEnd(builder)
-    schema.SubGraphStartTensorsVector(builder, 100_000)
-    for _ in range(100_000):
+    schema.SubGraphStartTensorsVector(builder, 20_000)
+    for _ in range(20_000):
         builder.PrependUOffsetTRelative(entry)
     tensors = builder.EndVector()
     schema.SubGraphStart(builder)
@@ -382,9 +383,7 @@ def test_random_bytes_are_refused(content: bytes) -> None:
 
 
 def read_or_refuse(content: bytes) -> Inspection | None:
-    # Memory, where there is any: hundreds of examples write hundreds of files.
-    folder = Path("/dev/shm") if Path("/dev/shm").is_dir() else DATA
-    path = folder / f"inspect-{os.getpid()}.tflite"
+    path = Path(tempfile.gettempdir()) / f"inspect-{os.getpid()}.tflite"
     path.write_bytes(content)
     try:
         found = inspect_file(path)
@@ -410,9 +409,6 @@ print([name for name in ("tensorflow", "tf_keras", "ai_edge_litert.interpreter")
 
 
 def test_every_field_is_described() -> None:
-    models = [Inspection, *(Inspection.model_json_schema()["$defs"])]
-    schema_text = Inspection.model_json_schema()
-    properties = [schema_text["properties"], *(part["properties"] for part in schema_text["$defs"].values())]
-    assert len(properties) == len(models)
-    for fields in properties:
-        assert all(field["description"].endswith(".") for field in fields.values())
+    document = Inspection.model_json_schema()
+    for model in (document, *document["$defs"].values()):
+        assert all(field["description"].endswith(".") for field in model["properties"].values())
