@@ -52,20 +52,24 @@ def balanced_indices(raw: np.ndarray, labels: np.ndarray, samples: int, seed: in
     random = np.random.default_rng(seed)
     share = [samples // len(classes) + (i < samples % len(classes)) for i in range(len(classes))]
     chosen: list[np.ndarray] = []
+    seen: set[bytes] = set()  # over all classes: two of them may share a sample
     for label, wanted in zip(classes, share, strict=True):
-        seen: dict[bytes, int] = {}
+        part: list[int] = []
         for index in random.permutation(np.flatnonzero(labels == label)):
-            if len(seen) == wanted:
+            if len(part) == wanted:
                 break
-            seen.setdefault(raw[index].tobytes(), int(index))
-        if len(seen) < wanted:
+            content = raw[index].tobytes()
+            if content not in seen:
+                seen.add(content)
+                part.append(int(index))
+        if len(part) < wanted:
             raise DataError(
                 "the training split cannot give a distinct, class-balanced representative dataset",
-                received=f"{len(seen)} distinct samples of class {label}",
+                received=f"{len(part)} distinct samples of class {label}",
                 expected=f"{wanted} (calibration_samples = {samples} over {len(classes)} classes)",
                 fix="lower `calibration_samples` of the quantize step, or look for repeated samples",
             )
-        chosen.append(np.fromiter(seen.values(), np.int64))
+        chosen.append(np.array(part, np.int64))
     # Interleaved, so that any prefix is balanced as well.
     order = np.argsort(np.concatenate([np.arange(len(part)) for part in chosen]), kind="stable")
     return np.concatenate(chosen)[order]

@@ -107,15 +107,11 @@ def _inherited_promises(stage: Stage, done: dict[str, Done]) -> dict[str, Any]:
 
 def expected_seconds(stage: Stage, store: Store) -> float | None:
     """Return what this stage took when it was last made here under any key, or None."""
-    same = [
-        (document["made_at"], document["seconds"])
-        for key in store.entries()
-        if (document := store.peek(key))
-        and document["record"]["step"] == stage.record["step"]
-        and document["record"].get("workload") == stage.record["workload"]
-        and document["record"].get("config") == stage.record["config"]
-    ]
-    return max(same)[1] if same else None
+    alike = ("step", "workload", "config")
+    for document in reversed(store.history()):
+        if all(document["record"].get(name) == stage.record[name] for name in alike):
+            return document["seconds"]
+    return None
 
 
 @contextlib.contextmanager

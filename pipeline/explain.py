@@ -63,15 +63,12 @@ def explain(
     """Return the reason in words, and the changed fields: {field, before, after} each."""
     if force:
         return "--force makes everything anew", []
-    before = store.peek(previous_key) if previous_key else None
-    before_key, record = previous_key, before["record"] if before else None
-    if record is None:
-        newest = _newest_alike(stage, store)
-        if newest is None:
-            return "it was never made here", []
-        before_key, record = newest
-    if before_key == stage.key:
+    if previous_key == stage.key:
         return "its output is gone from the store", []
+    before = store.peek(previous_key) if previous_key else None
+    record = before["record"] if before else _newest_alike(stage, store)
+    if record is None:
+        return "it was never made here", []
     changes = differences(record, stage.record)
     own = [change for change in changes if change["field"] != "follows"]
     if not own:
@@ -90,13 +87,9 @@ def differences(before: Any, after: Any, field: str = "") -> list[dict[str, Any]
     return [] if before == after else [{"field": field, "before": before, "after": after}]
 
 
-def _newest_alike(stage: Stage, store: Store) -> tuple[str, dict[str, Any]] | None:
-    """Return (key, record) of the newest stored output of the same step and workload."""
-    alike = [
-        (document["made_at"], key, document["record"])
-        for key in store.entries()
-        if (document := store.peek(key))
-        and document["record"]["step"] == stage.record["step"]
-        and document["record"].get("workload") == stage.record["workload"]
-    ]
-    return max(alike, key=lambda item: item[0])[1:] if alike else None
+def _newest_alike(stage: Stage, store: Store) -> dict[str, Any] | None:
+    """Return the record of the newest stored output of the same step and workload."""
+    for document in reversed(store.history()):
+        if all(document["record"].get(name) == stage.record[name] for name in ("step", "workload")):
+            return document["record"]
+    return None

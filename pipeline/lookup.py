@@ -40,7 +40,7 @@ def known_names(folder: str, suffix: str, root: Path | None, marker: str = "") -
     names = set()
     for base in _bases(folder, root):
         for path in base.glob(f"*{suffix}"):
-            if not path.stem.startswith("_") and (not marker or marker in path.read_text(encoding="utf-8")):
+            if not path.stem.startswith("_") and (not marker or marker.encode() in path.read_bytes()):
                 names.add(path.stem)
     return sorted(names)
 
@@ -77,7 +77,7 @@ def load_file(path: Path, kind: str) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script that ends itself must not end a build as passed
         del sys.modules[name]
         raise RequestError(
             f"the {kind} {path} cannot be imported: {type(error).__name__}: {error}",

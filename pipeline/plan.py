@@ -15,12 +15,12 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from pipeline.errors import BadTarget, RequestError
+from pipeline.errors import BadTarget, DataError, RequestError
 from pipeline.lookup import PACKAGE, find_module
 from pipeline.runner import find_runner
 from pipeline.source import file_hash, source_hashes
 from pipeline.store import key_of
-from pipeline.target import Target, invalid
+from pipeline.target import Target, invalid, key_at
 from pipeline.workload import Workload
 
 RECORD_FORMAT = 1
@@ -94,6 +94,13 @@ def make_plan(target: Target, workload: Workload, seed: int, root: Path | None =
     float_given = {**given, "input_dtype": "float32", "output_dtype": "float32"}
     step, config = _step(target, ("baseline",), target.baseline, float_given, root)
     _check_chain(target, None, step, trained)
+    if step.PRODUCES != "tflite":
+        raise BadTarget(
+            f"{target.path}: baseline: the step does not give a .tflite",
+            received=f"{_short_name(step)!r}, which gives {step.PRODUCES}",
+            expected="a step that gives tflite, such as quantize",
+            fix='baseline = { step = "quantize", scheme = "float32" }',
+        )
     baseline = _stage(BASELINE, step, config, trained, workload)
 
     import pipeline.evaluate as evaluate
@@ -113,7 +120,7 @@ def _step(
     target: Target, place: tuple[object, ...], entry: dict[str, Any], given: dict[str, Any], root: Path | None
 ) -> tuple[ModuleType, BaseModel]:
     """Find a recipe entry's module and validate its parameters, with seed and dtypes filled in."""
-    where = f"{target.path}: {'.'.join(str(part) for part in place)}.step"
+    where = f"{target.path}: {key_at((*place, 'step'))}"
     name = entry.get("step")
     if not isinstance(name, str):
         raise BadTarget(f"{where} is missing", received=repr(name), expected="a step's name", fix='step = "train"')
@@ -161,12 +168,28 @@ def _stage(
         "source": source_hashes(*sources),
         "config": {key: value for key, value in parameters.items() if key != "seed"},
         "follows": [follows.key] if follows else [],
-        "files": {path.name: file_hash(path) for path in workload.data_files},
+        "files": _data_hashes(workload),
         "seed": parameters.get("seed"),
         "libraries": {library: importlib.metadata.version(library) for library in step.LIBRARIES},
         **(extra or {}),
     }
     return Stage(name, step, config, follows.name if follows else None, record)
+
+
+def _data_hashes(workload: Workload) -> dict[str, str]:
+    """Return {name: SHA-256} of the workload's data files; files of one name share their entry."""
+    hashes: dict[str, list[str]] = {}
+    for path in workload.data_files:
+        try:
+            hashes.setdefault(path.name, []).append(file_hash(path))
+        except OSError as error:
+            raise DataError(
+                f"the data file {path} of {workload.source} cannot be read: {error.strerror}",
+                received=str(error.strerror),
+                expected="every file in DATA_FILES",
+                fix=f"restore {path.name}, or correct DATA_FILES",
+            ) from error
+    return {name: " ".join(several) for name, several in hashes.items()}
 
 
 def _short_name(step: ModuleType) -> str:

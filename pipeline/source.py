@@ -10,23 +10,34 @@ import ast
 from functools import cache
 from pathlib import Path
 
+from pipeline.errors import RequestError
 from pipeline.files import sha256_of
-from pipeline.lookup import PACKAGE
+from pipeline.lookup import PACKAGE, project_root
 
 # Wording and look-up of modules cannot change what a step computes.
 _NEUTRAL = {PACKAGE / name for name in ("__init__.py", "errors.py", "files.py", "lookup.py")}
 
 
 def source_hashes(*files: Path) -> dict[str, str]:
-    """Return {name: SHA-256} of the files and of every project module that they import."""
-    found: set[Path] = set()
-    waiting = [file.resolve() for file in files]
-    while waiting:
-        file = waiting.pop()
-        if file not in found and file not in _NEUTRAL:
-            found.add(file)
-            waiting.extend(_imports(file))
-    return {_label(file): file_hash(file) for file in sorted(found)}
+    """Return {name: SHA-256} of the files and of every project module that they import.
+
+    Files of one name share their entry, in the order in which they are imported. Raises
+    RequestError for a file that is no Python.
+    """
+    found: dict[Path, None] = {}
+    for start in (file.resolve() for file in files):
+        # A user's module may import its neighbours, and what lies in its project.
+        bases = tuple(dict.fromkeys([start.parent, project_root(start.parent)]))
+        waiting = [start]
+        while waiting:
+            file = waiting.pop()
+            if file not in found and file not in _NEUTRAL:
+                found[file] = None
+                waiting.extend(_imports(file, bases))
+    hashes: dict[str, list[str]] = {}
+    for file in found:
+        hashes.setdefault(_label(file), []).append(file_hash(file))
+    return {label: " ".join(several) for label, several in hashes.items()}
 
 
 @cache
@@ -36,21 +47,30 @@ def file_hash(path: Path) -> str:
 
 
 @cache
-def _imports(file: Path) -> tuple[Path, ...]:
-    collector = _Imports(file.parent)
-    collector.visit(ast.parse(file.read_bytes(), filename=str(file)))
+def _imports(file: Path, bases: tuple[Path, ...]) -> tuple[Path, ...]:
+    collector = _Imports(file.parent, bases)
+    try:
+        tree = ast.parse(file.read_bytes(), filename=str(file))
+    except (SyntaxError, ValueError) as error:
+        raise RequestError(
+            f"{file} is not Python: {error}",
+            received=str(error),
+            expected="a Python file, since a step or workload imports it",
+            fix=f"correct {file.name}",
+        ) from error
+    collector.visit(tree)
     return tuple(collector.files)
 
 
 class _Imports(ast.NodeVisitor):
     """Collects the files of project modules that a module imports."""
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, folder: Path, bases: tuple[Path, ...]):
+        self.folder, self.bases = folder, bases
         self.files: list[Path] = []
 
     def visit_If(self, node: ast.If) -> None:
-        if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+        if "TYPE_CHECKING" in (getattr(node.test, "id", None), getattr(node.test, "attr", None)):
             for child in node.orelse:
                 self.visit(child)
         else:
@@ -70,15 +90,17 @@ class _Imports(ast.NodeVisitor):
         parts = name.lstrip(".").split(".")
         dots = len(name) - len(name.lstrip("."))
         if dots:
-            base = self.folder.joinpath(*[".."] * (dots - 1))
+            bases: tuple[Path, ...] = (self.folder.joinpath(*[".."] * (dots - 1)),)
         elif parts[0] == PACKAGE.name:
-            base = PACKAGE.parent
+            bases = (PACKAGE.parent,)
         else:
-            base = self.folder  # a user's workload may import its neighbours
-        path = base.joinpath(*parts)
-        for candidate in (path.with_suffix(".py"), path / "__init__.py"):
-            if candidate.is_file():
-                self.files.append(candidate.resolve())
+            bases = self.bases
+        for base in bases:
+            for depth in range(1, len(parts) + 1):  # Python runs the packages on the way, too
+                path = base.joinpath(*parts[:depth])
+                for candidate in (path.with_suffix(".py"), path / "__init__.py"):
+                    if candidate.is_file():
+                        self.files.append(candidate.resolve())
 
 
 def _label(file: Path) -> str:

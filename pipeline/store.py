@@ -74,6 +74,7 @@ class Store:
     def __init__(self, root: Path, on_damage: Callable[[Damage], None] = lambda damage: None):
         self.root = root
         self.on_damage = on_damage
+        self._history: list[dict[str, Any]] | None = None
 
     def get(self, key: str) -> Entry | None:
         """Return the verified entry, or None. A damaged one is moved aside and reported."""
@@ -88,11 +89,18 @@ class Store:
             return None
 
     def peek(self, key: str) -> dict[str, Any] | None:
-        """Return the stored document of an entry without verifying its files, or None."""
+        """Return the stored document of an entry without verifying its files; None where it is damaged or missing."""
         try:
-            return json.loads((self._entry(key) / RECORD).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            return _document(self._entry(key))
+        except _Damaged:
             return None
+
+    def history(self) -> list[dict[str, Any]]:
+        """Return the documents of all entries, oldest first, as they were when this was first asked."""
+        if self._history is None:
+            documents = filter(None, map(self.peek, self.entries()))
+            self._history = sorted(documents, key=lambda document: document["made_at"])
+        return self._history
 
     @contextmanager
     def making(self, key: str, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
@@ -140,14 +148,20 @@ class Store:
         path.write_text(json.dumps({**document, "checksum": key_of(document)}, indent=1), encoding="utf-8")
         _hash_and_sync(path)
         _sync_folder(folder)
+        for name in (*files, RECORD):
+            (folder / name).chmod(stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH)
         target = self._entry(key)
         target.parent.mkdir(parents=True, exist_ok=True)
-        if target.exists():
-            shutil.rmtree(self._set_aside(key), ignore_errors=True)
-        folder.rename(target)
+        older = self._set_aside(key) if target.exists() else None
+        try:
+            folder.rename(target)
+        except OSError:
+            if older:
+                os.rename(older, target)
+            raise
+        if older:
+            shutil.rmtree(older, ignore_errors=True)
         _sync_folder(target.parent)
-        for name in (*files, RECORD):
-            (target / name).chmod(stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH)
         return Entry(key, target, record, facts, files, document["seconds"], document["made_at"])
 
     def entries(self) -> list[str]:
@@ -239,15 +253,24 @@ class _Damaged(Exception):
     pass
 
 
-def _read(key: str, folder: Path) -> Entry:
+def _document(folder: Path) -> dict[str, Any]:
+    """Return what the record file holds, once it agrees with its own checksum."""
     try:
         document = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         checksum = document.pop("checksum")
-        entry = Entry(key, folder, **document)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        received = key_of(document)  # a ValueError where JSON can hold what a record cannot, such as NaN
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _Damaged(f"{RECORD} cannot be read: {error}") from error
-    if checksum != key_of(document):
+    if checksum != received:
         raise _Damaged(f"{RECORD} was altered")
+    return document
+
+
+def _read(key: str, folder: Path) -> Entry:
+    try:
+        entry = Entry(key, folder, **_document(folder))
+    except TypeError as error:
+        raise _Damaged(f"{RECORD} cannot be read: {error}") from error
     if key_of(entry.record) != key:
         raise _Damaged(f"{RECORD} belongs to another key")
     present = {path.name for path in folder.iterdir()} - {RECORD}

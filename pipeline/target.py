@@ -124,8 +124,7 @@ def target_names(root: Path | None = None) -> list[str]:
 def invalid(path: Path, prefix: tuple[object, ...], error: ValidationError, model: type[BaseModel]) -> BadTarget:
     """Turn pydantic's first complaint into an error that names file, key, and what was expected."""
     first = error.errors(include_url=False)[0]
-    location = (*prefix, *first["loc"])
-    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+    key = key_at((*prefix, *first["loc"]))
     received, expected, fix = repr(first["input"]), first["msg"], f"correct {key or 'the file'} in {path.name}"
     if first["type"] == "extra_forbidden":
         known = sorted(_model_at(model, first["loc"][:-1]).model_fields)
@@ -139,6 +138,11 @@ def invalid(path: Path, prefix: tuple[object, ...], error: ValidationError, mode
         expected = field.description or first["msg"]
         return BadTarget(f"{path}: {key} is missing", received="no such key", expected=expected, fix=fix)
     return BadTarget(f"{path}: {key} cannot be used", received=received, expected=expected, fix=fix)
+
+
+def key_at(location: tuple[object, ...]) -> str:
+    """Return a place in the file as a person writes it: `recipe[1].final_sparsity`."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
 
 
 def _model_at(model: type[BaseModel], location: tuple[object, ...]) -> type[BaseModel]:

@@ -8,6 +8,7 @@ Nothing heavy is imported above the tasks' bodies: `invoke --list` has to be qui
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
@@ -43,15 +44,13 @@ def _exits(body: Callable[..., int | None]) -> Callable[..., None]:
         from pipeline.errors import EXIT_INTERRUPTED, DiskFull, PipelineError, is_disk_full
 
         try:
-            code = body(context, *arguments, **options)
+            with contextlib.redirect_stdout(sys.stderr):  # what a project's own modules print is no data
+                code = body(context, *arguments, **options)
         except PipelineError as error:
             raise _exit(error, options) from None
         except KeyboardInterrupt:
             message = "interrupted: what was finished is in the store; the same command goes on from there"
             raise Exit(message, EXIT_INTERRUPTED) from None
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has seen enough
-            return
         except OSError as error:
             if is_disk_full(error):
                 raise _exit(DiskFull.at(Path(error.filename or "the project's folder")), options) from None
@@ -72,13 +71,17 @@ def _exit(error: Any, options: dict[str, Any]) -> Exit:
 
 def _show(document: Any, json: bool, table: str) -> None:
     """Print a document on stdout: as JSON, or through the named function of report/tables.py."""
-    if json:
-        print(document.model_dump_json(indent=2))
-    else:
-        from pipeline.report import tables
+    try:
+        with contextlib.redirect_stdout(sys.__stdout__):
+            if json:
+                print(document.model_dump_json(indent=2))
+            else:
+                from pipeline.report import tables
 
-        getattr(tables, table)(document)
-    sys.stdout.flush()
+                getattr(tables, table)(document)
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader has seen enough; the exit code stays
 
 
 def _request(target: str, workload: str, seed: str) -> tuple[Any, Any, int, Any, Any]:
@@ -90,7 +93,7 @@ def _request(target: str, workload: str, seed: str) -> tuple[Any, Any, int, Any,
     from pipeline.target import load_target
     from pipeline.workload import load_workload
 
-    if not (seed.isascii() and seed.isdigit() and int(seed) < 2**31):
+    if not (seed.isascii() and seed.isdigit() and len(seed) <= 10 and int(seed) < 2**31):
         raise RequestError(
             "--seed is not a seed", received=seed, expected="a whole number, 0 to 2147483647", fix="--seed=0"
         )

@@ -113,7 +113,7 @@ class Workload:
         samples, labels = self.module.load(split)
         if len(samples) != len(labels):
             raise BadWorkload(
-                f"{self.source}: load({split!r}) returns as many samples as labels",
+                f"{self.source}: load({split!r}) does not return as many samples as labels",
                 received=f"{len(samples)} samples, {len(labels)} labels",
                 expected="equal counts",
                 fix="correct the workload's load()",
@@ -123,11 +123,11 @@ class Workload:
     def preprocess(self, samples: np.ndarray) -> np.ndarray:
         """Return float32 [n, *input_shape] from raw samples [n, …]."""
         prepared = self.module.preprocess(samples)
-        if prepared.shape[1:] != self.input_shape or prepared.dtype != "float32":
+        if prepared.shape != (len(samples), *self.input_shape) or prepared.dtype != "float32":
             raise BadWorkload(
                 f"{self.source}: preprocess() does not return what INPUT_SHAPE promises",
                 received=f"{prepared.dtype} {list(prepared.shape)}",
-                expected=f"float32 [n, {', '.join(map(str, self.input_shape))}]",
+                expected=f"float32 {[len(samples), *self.input_shape]}",
                 fix="correct preprocess() or INPUT_SHAPE",
             )
         return prepared
@@ -139,7 +139,8 @@ class Workload:
 def load_workload(name: str, root: Path | None = None) -> Workload:
     """Find a workload by name or by the path of a `.py` file, and check it against the contract.
 
-    Raises UnknownName when there is none, BadWorkload when the module cannot be used.
+    Raises UnknownName when there is none, BadWorkload when the module breaks the contract,
+    RequestError when it cannot be imported.
     """
     if name.endswith(".py"):
         path = Path(name).expanduser()
@@ -150,12 +151,10 @@ def load_workload(name: str, root: Path | None = None) -> Workload:
                 expected="the path of a Python file, or a workload's name",
                 fix="check the path; `invoke targets` lists the names that ship",
             )
-        # A user's file may import its neighbours.
-        sys.path.insert(0, str(path.resolve().parent))
-        try:
-            module = load_module(path.resolve(), "workload")
-        finally:
-            sys.path.pop(0)
+        folder = str(path.resolve().parent)
+        if folder not in sys.path:
+            sys.path.insert(0, folder)  # a user's file may import its neighbours, also later and inside functions
+        module = load_module(path.resolve(), "workload")
         name = path.stem
     else:
         module = find_module("workloads", name, root, kind="workload", marker="build_model")

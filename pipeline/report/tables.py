@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from rich import box
@@ -162,8 +163,18 @@ def print_store(document: Any) -> None:
     console.print(done, highlight=False)
 
 
+class _Console(Console):
+    """Without colours and bold type where NO_COLOR is set; a reader that went away is the caller's business."""
+
+    def __init__(self) -> None:
+        super().__init__(color_system=None if os.environ.get("NO_COLOR") else "auto")
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def _console() -> Console:
-    return Console(soft_wrap=False)
+    return _Console()
 
 
 def _table(*columns: str) -> Table:
@@ -224,5 +235,7 @@ def _shape(shape: Any) -> str:
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_short, value))
     text = str(value)
     return f"{text[:12]}…" if len(text) == 64 and text.isalnum() else text

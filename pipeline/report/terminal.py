@@ -46,7 +46,10 @@ class PlainWatch(Watch):
         self.name, self.epoch, self.since = "", 0, None
 
     def say(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+        try:
+            print(text, file=sys.stderr, flush=True)
+        except BrokenPipeError:  # nobody listens any more, which is no reason to stop a build
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
     def plan(self, stages: list[tuple[str, bool, float | None]], expected_seconds: float | None, source: str) -> None:
         self.say(plan_line(stages, expected_seconds, source))

@@ -25,4 +25,4 @@ def _built(tmp_path_factory: pytest.TempPathFactory) -> Project:
 @pytest.fixture
 def built(_built: Project, tmp_path: Path) -> Project:
     """A project with a finished build of the null target."""
-    return _built.copy(tmp_path)
+    return _built.copy(tmp_path / "built")

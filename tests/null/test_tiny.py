@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -46,9 +45,8 @@ def second_target(project: Project) -> None:
     """Add a target `other` that differs from `null` from the quantize step on."""
     text = (project.root / "targets" / "null.toml").read_text()
     text = text.replace('dtype = "int8"', 'dtype = "float32"')
-    project.add(
-        "targets/other.toml", text.replace('step = "null_quantize"\n', 'step = "null_quantize"\nscheme = "float32"\n')
-    )
+    text = text.replace('\nstep = "null_quantize"\n', '\nstep = "null_quantize"\nscheme = "float32"\n')
+    project.add("targets/other.toml", text)
 
 
 # ---------------------------------------------------------------- build
@@ -122,7 +120,6 @@ def test_second_build_makes_nothing(built: Project) -> None:
     assert made(document) == []
     assert document["latency"]["reused"]
     assert built.artifact().read_bytes() == before
-    assert not (built.root / "artifacts" / "logs" / "worker.log").exists()
 
 
 def test_second_build_starts_no_worker(built: Project) -> None:
@@ -289,10 +286,14 @@ def test_convert_gives_the_verified_file(project: Project) -> None:
 
 
 def test_convert_leaves_the_built_file_alone(built: Project) -> None:
-    built.edit(
-        "steps/null_quantize.py", '(out / "model.tflite").write_bytes(', '(out / "model.tflite").write_bytes(b"" + '
-    )
-    built.run("convert", *BUILD[1:])
+    before = built.artifact().read_bytes()
+    shutil.copy(DATA / "tiny_float32.tflite", built.root / "steps" / "tiny_int8.tflite")
+    built.edit("targets/null.toml", '"int8"\noutput_dtype = "int8"', '"float32"\noutput_dtype = "float32"')
+    built.configure("null_quantize", promised_dtype="float32")
+    built.edit("steps/null_quantize.py", '"full_integer": config.scheme == "int8"', '"full_integer": False')
+    document = built.run("convert", *BUILD[1:], "--json").json("convert")
+    assert document["sha256"] == hashlib.sha256((DATA / "tiny_float32.tflite").read_bytes()).hexdigest()
+    assert built.artifact().read_bytes() == before
     built.run("bench", "--target=null")
 
 
@@ -391,7 +392,7 @@ def test_inspect(project: Project) -> None:
 
 
 def test_targets_shows_budgets_and_last_verdicts(built: Project) -> None:
-    built.add("targets/broken.toml", 'description = "x"\nrecipes = 1\n')
+    built.add("targets/broken.toml", 'description = "x"\nrecipe = [{ step = "null_train" }]\nthread = 1\n')
     rows = {row["name"]: row for row in built.run("targets", "--json").json("targets")["targets"]}
     assert {"mobile", "browser", "null", "broken"} <= set(rows)
     assert rows["null"]["last"] == {"grey": "pass"}
@@ -399,7 +400,7 @@ def test_targets_shows_budgets_and_last_verdicts(built: Project) -> None:
     assert rows["null"]["recipe"] == STAGES[:3]
     assert rows["null"]["path"] == str(built.root / "targets" / "null.toml")
     assert rows["mobile"]["last"] == {}
-    assert "recipes" in rows["broken"]["error"]
+    assert "unknown key thread" in rows["broken"]["error"]
     text = built.run("targets", env={"COLUMNS": "200"}).stdout
     assert "grey: pass" in text
     assert "not built" in text
@@ -570,8 +571,7 @@ def on_terminal(project: Project, *arguments: str, columns: int, **environment: 
         for master in ready:
             try:
                 data = os.read(master, 65536)
-            except OSError as error:
-                assert error.errno == errno.EIO  # the other end is closed
+            except OSError:  # the other end is closed
                 data = b""
             shown[master] += data
             if not data:
@@ -582,7 +582,7 @@ def on_terminal(project: Project, *arguments: str, columns: int, **environment: 
 
 @pytest.mark.parametrize("columns", [40, 100])
 def test_live_view_on_a_terminal(project: Project, columns: int) -> None:
-    project.configure("null_train", epochs=3, seconds=0.3)
+    project.configure("null_train", epochs=2, seconds=0.8)
     code, stdout, stderr = on_terminal(project, *BUILD, columns=columns)
     assert code == 0
     assert "\x1b[?25l" in stderr  # the cursor is hidden while the view lives
@@ -592,7 +592,7 @@ def test_live_view_on_a_terminal(project: Project, columns: int) -> None:
     assert "Traceback" not in stderr
     assert "\x1b[32mpass" in stdout
     if columns == 100:
-        assert "epoch 2/3" in stderr
+        assert "epoch 1/2" in stderr
 
 
 @pytest.mark.parametrize("variable", ["NO_COLOR", "TERM"])

@@ -217,7 +217,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
     root = Path(__file__).parents[2]
     run = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, cwd=root)
-    assert run.returncode == 0, run.stderr
+    assert (run.returncode, run.stderr) == (0, "")
     darkest, megabytes = map(int, run.stdout.split())
     assert darkest == 255
     assert megabytes < 400

@@ -34,20 +34,27 @@ def tensor(dtype: int, shape: list[int], values: Any = None, **more: Any) -> Sim
     )
 
 
-def write(path: Path, *graphs: tuple[list[SimpleNamespace], list[tuple], list[int], list[int]]) -> Path:
+Graph = tuple[list[SimpleNamespace], list[tuple], list[int], list[int]]
+
+
+def write(path: Path, *graphs: Graph, version: int = 3, behind: bytes = b"", offset: int = 0) -> Path:
     """Write graphs of (tensors, [(operator, inputs, outputs)], inputs, outputs) as a `.tflite` file.
 
-    Tensors with an equal `buffer` share one; without values they have the empty buffer 0.
+    Tensors with an equal `buffer` share one; without values they have the empty buffer 0. `behind`
+    is appended to the file, and buffer 0 points there.
     """
     model = schema.ModelT()
-    model.version, model.operatorCodes, model.subgraphs = 3, [], []
+    model.version, model.operatorCodes, model.subgraphs = version, [], []
     model.buffers, numbers = [schema.BufferT()], {}
+    model.buffers[0].offset, model.buffers[0].size = offset, len(behind)
     for tensors, operators, inputs, outputs in graphs:
         graph = schema.SubGraphT()
         graph.tensors, graph.operators, graph.inputs, graph.outputs = [], [], inputs, outputs
         for index, plan in enumerate(tensors):
             entry = schema.TensorT()
-            entry.name, entry.type, entry.shape = f"tensor{index}", plan.dtype, plan.shape
+            entry.name, entry.type, entry.shape = plan.more.get("name", f"tensor{index}"), plan.dtype, plan.shape
+            entry.shapeSignature = plan.more.get("signature")
+            entry.externalBuffer = plan.more.get("external", 0)
             entry.isVariable = plan.more.get("variable", False)
             if plan.data is not None:
                 label = plan.more.get("buffer", object())
@@ -61,6 +68,10 @@ def write(path: Path, *graphs: tuple[list[SimpleNamespace], list[tuple], list[in
                 entry.quantization.scale = plan.more["scale"]
                 entry.quantization.zeroPoint = plan.more.get("zero_point", [0] * len(plan.more["scale"]))
                 entry.quantization.quantizedDimension = plan.more.get("axis", 0)
+            if plan.more.get("blockwise"):
+                entry.quantization = schema.QuantizationParametersT()
+                entry.quantization.detailsType = schema.QuantizationDetails.BlockwiseQuantization
+                entry.quantization.details = schema.BlockwiseQuantizationT()
             if plan.more.get("sparse"):
                 entry.sparsity = schema.SparsityParametersT()
             graph.tensors.append(entry)
@@ -77,7 +88,7 @@ def write(path: Path, *graphs: tuple[list[SimpleNamespace], list[tuple], list[in
         model.subgraphs.append(graph)
     builder = flatbuffers.Builder()
     builder.Finish(model.Pack(builder), b"TFL3")
-    path.write_bytes(builder.Output())
+    path.write_bytes(bytes(builder.Output()) + behind)
     return path
 
 
@@ -135,8 +146,8 @@ def test_zeros_are_the_channels_zero_points(tmp_path: Path) -> None:
         (T.FLOAT16, np.array([0, -0.0, 1, 1, 2, 3], np.float16), 2, 4, 12),
         (T.BFLOAT16, np.array([0, 0x8000, 0x3F80, 0x3F80, 1, 2], np.uint16), 2, 4, 12),
         (T.INT16, np.array([0, 1, 1, -1, 300, 0], np.int16), 2, 4, 12),
-        (T.INT4, np.array([0xF0, 0x08, 0x01], np.uint8), 2, 4, 3),  # 0 -1 -8 0 1 (0)
-        (T.UINT4, np.array([0xF0, 0x08, 0x01], np.uint8), 2, 4, 3),
+        (T.INT4, np.array([0xF0, 0x08, 0x71], np.uint8), 2, 4, 3),  # 0 -1 -8 0 1, and 7 to fill the byte
+        (T.UINT4, np.array([0xF0, 0x08, 0x71], np.uint8), 2, 4, 3),
         (T.INT2, np.array([0b11_00_01_00, 0b10_10], np.uint8), 2, 4, 2),
     ],
 )
@@ -151,6 +162,41 @@ def test_number_formats(
     assert (kernel.elements, kernel.zeros, kernel.distinct_values) == (elements, zeros, distinct)
     assert (found.parameters, found.weight_bytes) == (elements, weight_bytes)
     assert kernel.dtype == next(name.lower() for name, code in vars(T).items() if code == dtype)
+
+
+def test_packed_values_have_a_sign(tmp_path: Path) -> None:
+    for dtype, zero_point in ((T.INT4, -1), (T.UINT4, 15)):
+        kernel = tensor(dtype, [1, 4], np.array([0xF0, 0xF8], np.uint8), scale=[1.0], zero_point=[zero_point])
+        tensors = [tensor(T.INT8, [1, 4]), kernel, tensor(T.INT8, [1, 1])]
+        found = inspect_file(write(tmp_path / "m.tflite", (tensors, [("FULLY_CONNECTED", [0, 1], [2])], [0], [2])))
+        assert found.kernels[0].zeros == 2
+
+
+def test_blockwise_quantized_weights_are_weights(tmp_path: Path) -> None:
+    kernel = tensor(T.INT4, [1, 4], np.array([0xF0, 0xF8], np.uint8), blockwise=True)
+    tensors = [tensor(T.FLOAT32, [1, 4]), kernel, tensor(T.FLOAT32, [1, 1])]
+    found = inspect_file(write(tmp_path / "m.tflite", (tensors, [("FULLY_CONNECTED", [0, 1], [2])], [0], [2])))
+    assert (found.parameters, found.weight_bytes, found.zero_fraction) == (4, 2, 0.25)
+
+
+def test_values_behind_the_flatbuffer(tmp_path: Path) -> None:
+    """Large files keep them there, where offsets of 32 bits do not reach."""
+    values = np.array([0, 1, 2, 3], np.float32).tobytes()
+    graph = ([tensor(T.FLOAT32, [2, 2])] * 2, [("FULLY_CONNECTED", [0, 0], [1])], [], [])
+    length = write(tmp_path / "m.tflite", graph, offset=2, behind=values).stat().st_size - len(values)
+    path = write(tmp_path / "m.tflite", graph, offset=length, behind=values)
+    assert inspect_file(path).zero_fraction == 0.25
+    path.write_bytes(path.read_bytes()[:-1])
+    refused(path)
+    refused(write(path, graph, offset=2**64 - 1, behind=values))
+
+
+def test_names_and_open_shapes(tmp_path: Path) -> None:
+    tensors = [tensor(T.FLOAT32, [1, 4], signature=[-1, 4], name="é"), tensor(T.FLOAT32, [1, 4])]
+    found = inspect_file(write(tmp_path / "m.tflite", (tensors, [("GELU", [0], [1])], [0], [1])))
+    assert (found.inputs[0].name, found.inputs[0].shape, found.inputs[0].shape_signature) == ("é", (1, 4), (-1, 4))
+    assert found.outputs[0].shape_signature == (1, 4)
+    assert found.operator_counts == {"GELU": 1}, "a code above 127, which the older field cannot hold"
 
 
 def test_sparse_tensors_leave_out_zeros(tmp_path: Path) -> None:
@@ -242,7 +288,10 @@ def test_peak_counts_what_is_alive_at_once(tmp_path: Path) -> None:
     assert peak(values(10, 10), [("RELU", [0], [1])], [0], [1]) == 20
     assert peak(values(10, 10, 4), [("ADD", [0, 0], [1]), ("RELU", [0], [2])], [0], [1, 2]) == 24
     assert peak(values(10, 10, 4), [("RESHAPE", [0], [1]), ("CONCATENATION", [0, 1], [2])], [0], [2]) == 14
-    state = [*values(10, 10), tensor(T.INT8, [7], variable=True)]
+    both = [("RELU", [0], [1]), ("ADD", [1, 1], [2])]
+    assert peak(values(1, 10, 10), both, [0], [2]) == 11
+    assert peak(values(1, 10, 10), both, [0], [1, 2]) == 20  # an output must not be written over
+    state = [*values(10, 10), tensor(T.INT8, [7], np.zeros(7, np.int8), variable=True)]
     assert peak(state, [("RELU", [0], [1])], [0], [1]) == 27
 
 
@@ -323,6 +372,14 @@ def test_what_no_interpreter_could_run(tmp_path: Path) -> None:
     assert "dtype" in refused(write(path, ([int8, tensor(99, [1])], relu, [0], [1])))
     short = tensor(T.INT8, [4], np.ones(3, np.int8), scale=[1.0])
     assert "3 bytes, not 4" in refused(write(path, ([short, int8], relu, [], [1])))
+    long = tensor(T.INT8, [4], np.ones(5, np.int8), scale=[1.0])
+    assert "5 bytes, not 4" in refused(write(path, ([long, int8], relu, [], [1])))
+    part = tensor(T.FLOAT32, [4], np.ones(6, np.int8), sparse=True)
+    assert "6 bytes, not 16" in refused(write(path, ([part, int8], relu, [], [1])))
+    elsewhere = tensor(T.INT8, [4], scale=[1.0], external=1)
+    assert "another file" in refused(write(path, ([elsewhere, int8], relu, [], [1])))
+    assert "name of" in refused(write(path, ([tensor(T.INT8, [4], name="x" * 10_001), int8], relu, [0], [1])))
+    assert "schema version 2" in refused(write(path, ([int8, int8], relu, [0], [1]), version=2))
     points = tensor(T.INT8, [4], np.ones(4, np.int8), scale=[1.0] * 3)
     assert "3 zero points" in refused(write(path, ([points, int8], relu, [], [1])))
 
