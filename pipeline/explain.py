@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.execute import expected_seconds
 from pipeline.plan import Plan, Stage
 from pipeline.project import BUILD_DOCUMENT, Project
-from pipeline.store import Store
+from pipeline.store import Store, canonical_json
 from pipeline.target import Target
 from pipeline.workload import Workload
 
@@ -77,14 +77,19 @@ def explain(
 
 
 def differences(before: Any, after: Any, field: str = "") -> list[dict[str, Any]]:
-    """Return the leaves in which two records differ, by dotted field."""
+    """Return the leaves in which two records, and so their keys, differ: by dotted field, None where it is missing."""
     if isinstance(before, dict) and isinstance(after, dict):
         found = []
         for name in sorted({*before, *after}):
             path = f"{field}.{name}" if field else str(name)
-            found += differences(before.get(name), after.get(name), path)
+            if name in before and name in after:
+                found += differences(before[name], after[name], path)
+            else:
+                found.append({"field": path, "before": before.get(name), "after": after.get(name)})
         return found
-    return [] if before == after else [{"field": field, "before": before, "after": after}]
+    if canonical_json(before) == canonical_json(after):
+        return []
+    return [{"field": field, "before": before, "after": after}]
 
 
 def _newest_alike(stage: Stage, store: Store) -> dict[str, Any] | None:

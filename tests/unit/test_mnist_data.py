@@ -82,7 +82,17 @@ def flipped(content: bytes) -> bytes:
         lambda content: lzma.decompress(content),
         lambda content: None,
     ],
-    ids=["end cut off", "half", "empty", "byte changed", "empty inside", "a value less", "a value changed", "raw", "gone"],
+    ids=[
+        "end cut off",
+        "half",
+        "empty",
+        "byte changed",
+        "empty inside",
+        "a value less",
+        "a value changed",
+        "raw",
+        "gone",
+    ],
 )
 def test_a_damaged_file_is_named(copy: ModuleType, name: str, damage) -> None:
     path = next(path for path in copy.DATA_FILES if path.name == name)

@@ -31,6 +31,12 @@ AFTER_PRUNE = {"null_prune", "null_quantize", "evaluate"}
 FILES = {"null_quantize", "evaluate", "baseline", "evaluate_baseline"}
 
 
+@pytest.fixture(autouse=True)
+def _import_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workloads given by path put their folder on the import path."""
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+
+
 def copy_project(folder: Path) -> Path:
     shutil.copytree(NULL, folder, ignore=shutil.ignore_patterns("__pycache__"))
     grey = folder / "workloads" / "grey.py"

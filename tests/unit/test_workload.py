@@ -17,6 +17,12 @@ NULL = Path(__file__).parents[1] / "null" / "project"
 GREY = (NULL / "workloads" / "grey.py").read_text()
 
 
+@pytest.fixture(autouse=True)
+def _import_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workloads given by path put their folder on the import path."""
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+
+
 def write(folder: Path, source: str, name: str = "mine.py") -> str:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_text(source)
