@@ -1,6 +1,6 @@
 """The mobile target's work as a bare script, without this project's plan, store, checks and process.
 
-    python benchmarks/bare.py OUT.tflite
+    PYTHONPATH=. python -P benchmarks/bare.py OUT.tflite
 
 The same data, network, augmentation, epochs, pruning schedule and calibration set; then the
 file is evaluated on the 10,000 test images and timed. `pipeline.py` compares the wall time of a

@@ -57,9 +57,9 @@ def project(folder: Path) -> Path:
 def measure_build(work: Path) -> None:
     first, second = project(work / "first"), project(work / "second")
     seen, cold, document = cold_build(first)
-    bare, done = run(sys.executable, str(REPOSITORY / "benchmarks" / "bare.py"), str(work / "bare.tflite"), cwd=work)
+    bare, done = run(sys.executable, "-P", str(REPOSITORY / "benchmarks" / "bare.py"), str(work / "bare.tflite"), cwd=work)
     again, _ = invoke("build", "--target=mobile", "--json", cwd=second)
-    bare_again, _ = run(sys.executable, str(REPOSITORY / "benchmarks" / "bare.py"), str(work / "b.tflite"), cwd=work)
+    bare_again, _ = run(sys.executable, "-P", str(REPOSITORY / "benchmarks" / "bare.py"), str(work / "b.tflite"), cwd=work)
     other = json.loads((second / "artifacts/mnist/mobile/build.json").read_text())
     files = {stage["name"]: stage["facts"].get("file") for stage in document["stages"]}
     deflated = document["deflated_bytes"] / files["baseline"]["deflated_bytes"]

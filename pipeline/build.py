@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pipeline.bench import latency_record, measured
@@ -36,13 +38,14 @@ def announce(plan: Plan, target: Target, project: Project, watch: Watch, *, forc
         watch.plan(stages, None, "not made here before")
 
 
-def run_plan(
+@contextmanager
+def executed(
     plan: Plan, target: Target, workload: Workload, project: Project, watch: Watch, *, force: bool = False
-) -> dict[str, Done]:
-    """Announce and execute a plan with its keys pinned against the garbage collection."""
+) -> Iterator[dict[str, Done]]:
+    """Announce and execute a plan; its keys are pinned against the garbage collection while the context lasts."""
     with full_disk_named(project.store.root), project.store.pinned(stage.key for stage in plan.stages):
         announce(plan, target, project, watch, force=force)
-        return execute(plan, target, workload, project.store, project.root, watch, force=force)
+        yield execute(plan, target, workload, project.store, project.root, watch, force=force)
 
 
 def build(
@@ -53,10 +56,25 @@ def build(
     Raises StepFailed or RunnerFailed when a stage cannot be made, BadTarget for a recipe that
     cannot work. A failed budget is a verdict in the document, not an exception.
     """
+    plan = make_plan(target, workload, seed, project.root)
+    with executed(plan, target, workload, project, watch, force=force) as done:
+        return _finished(plan, done, target, workload, seed, project, watch, force=force)
+
+
+def _finished(
+    plan: Plan,
+    done: dict[str, Done],
+    target: Target,
+    workload: Workload,
+    seed: int,
+    project: Project,
+    watch: Watch,
+    *,
+    force: bool,
+) -> BuildDocument:
+    """Measure and judge what was executed; write the file and its document."""
     from pipeline.documents import BuildDocument, Calibration
 
-    plan = make_plan(target, workload, seed, project.root)
-    done = run_plan(plan, target, workload, project, watch, force=force)
     final, facts = done[plan.final], done[plan.final].facts["file"]
     evaluation, baseline = done[EVALUATE].facts, done[EVALUATE_BASELINE].facts
 
@@ -127,7 +145,10 @@ def run_up_to(
     """
     from pipeline.documents import ConvertDocument, StageDocument
 
-    done = run_plan(plan, target, workload, project, watch, force=force)
+    with executed(plan, target, workload, project, watch, force=force) as done:
+        path = project.folder(workload.name, target.name) / "converted" / ARTIFACT
+        if copy:
+            copy_whole(done[plan.final].entry.folder / ARTIFACT, path)
     final = done[plan.final]
     common = {
         "target": target.name,
@@ -138,9 +159,6 @@ def run_up_to(
     }
     if not copy:
         return StageDocument(**common)
-    path = project.folder(workload.name, target.name) / "converted" / ARTIFACT
-    with full_disk_named(path.parent):
-        copy_whole(final.entry.folder / ARTIFACT, path)
     file = final.facts["file"]
     return ConvertDocument(
         **common,

@@ -19,9 +19,7 @@ if TYPE_CHECKING:
     from pipeline.workload import Workload
 
 
-def representative_dataset(
-    workload: Workload, samples: int, seed: int
-) -> tuple[np.ndarray, dict[str, Any]]:
+def representative_dataset(workload: Workload, samples: int, seed: int) -> tuple[np.ndarray, dict[str, Any]]:
     """Return float32 [samples, *input_shape] from the training split, and the record of the draw.
 
     The record holds the indices into the training split, in order, and the SHA-256 of the

@@ -12,6 +12,7 @@
     │   ├── RunnerFailed         4      the interpreter's process failed or overran a limit
     │   ├── DiskFull             4      no space left for an output
     │   └── EnvironmentUnsuited  4      TensorFlow or Keras is not as needed
+    ├── Interrupted            130      Ctrl-C
     └── (verdicts are results, not errors: inconclusive exits 3, a failed budget exits 5)
 
 Each message says what was received, what was expected and how to mend it.
@@ -124,6 +125,11 @@ class DiskFull(StepFailed):
 
 class EnvironmentUnsuited(StepFailed):
     code = "environment_unsuited"
+
+
+class Interrupted(PipelineError):
+    exit_code = EXIT_INTERRUPTED
+    code = "interrupted"
 
 
 def is_disk_full(error: BaseException) -> bool:

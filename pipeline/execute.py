@@ -136,6 +136,10 @@ class Worker:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Kill the process with all that it started."""
         if self.process is None:
             return
         # Its own session: one signal ends it and every process that it started.
@@ -149,6 +153,13 @@ class Worker:
 
     def run(self, request: dict[str, Any], watch: Watch) -> dict[str, Any]:
         """Run one step and return {"facts", "seconds"}. Raises what the step raised, or StepFailed."""
+        try:
+            return self._run(request, watch)
+        except BaseException:
+            self.stop()  # before the working folder is removed, in which it may still be writing
+            raise
+
+    def _run(self, request: dict[str, Any], watch: Watch) -> dict[str, Any]:
         process = self.process or self._start()
         try:
             process.stdin.write(json.dumps(request) + "\n")  # type: ignore[union-attr]
@@ -174,7 +185,7 @@ class Worker:
         path = os.pathsep.join([str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
         with self.log.open("w", encoding="utf-8") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "pipeline.worker", str(self.root)],
+                [sys.executable, "-m", "pipeline.worker", str(self.root), str(os.getpid())],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

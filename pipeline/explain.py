@@ -43,9 +43,7 @@ def plan_document(
     total = None if None in missing else sum(seconds for seconds in missing if seconds)
     if len(missing) == len(stages) and total is None:
         total = target.expected_seconds
-    return PlanDocument(
-        target=target.name, workload=workload.name, seed=seed, stages=stages, expected_seconds=total
-    )
+    return PlanDocument(target=target.name, workload=workload.name, seed=seed, stages=stages, expected_seconds=total)
 
 
 def previous_keys(build_document: Path) -> dict[str, str]:

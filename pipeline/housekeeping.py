@@ -62,13 +62,12 @@ def store_document(root: Path, action: Literal["list", "verify", "gc"]) -> Store
     entries = []
     for key in store.entries():
         known = store.peek(key) or {}
-        folder = store.root / "entries" / key
         entries.append(
             StoreEntry(
                 key=key,
                 step=known.get("record", {}).get("step", "unknown"),
                 workload=known.get("record", {}).get("workload") or "",
-                size_bytes=sum(path.stat().st_size for path in folder.iterdir()),
+                size_bytes=_size(store.root / "entries" / key),
                 made_at=known.get("made_at", ""),
                 damage=damage.get(key, ""),
             )
@@ -76,12 +75,21 @@ def store_document(root: Path, action: Literal["list", "verify", "gc"]) -> Store
     return StoreDocument(action=action, entries=entries, removed=removed, freed_bytes=freed)
 
 
+def _size(folder: Path) -> int:
+    try:
+        return sum(path.stat().st_size for path in folder.iterdir())
+    except FileNotFoundError:  # another process has just removed it
+        return 0
+
+
 def _gc(project: Project) -> tuple[list[str], int]:
+    # The documents alone: a running build may be replacing the file that lies beside one.
     used = {key for folder in built_folders(project) for key in previous_keys(folder / BUILD_DOCUMENT).values()}
-    hashes = {load_build(folder).sha256 for folder in built_folders(project)}
-    for key in project.store.entries():  # the stored measurements of the files that are built
-        record = (project.store.peek(key) or {}).get("record", {})
-        if record.get("step") == "benchmark" and record.get("model") in hashes:
+    known = {key: document for key in project.store.entries() if (document := project.store.peek(key))}
+    files = [known[key]["facts"].get("file", {}) for key in used & known.keys()]
+    hashes = {file["sha256"] for file in files if "sha256" in file}
+    for key, document in known.items():  # the stored measurements of the files that are kept
+        if document["record"].get("step") == "benchmark" and document["record"].get("model") in hashes:
             used.add(key)
     return project.store.gc(used)
 

@@ -8,6 +8,7 @@ the seed, and the versions of the libraries that shape the result.
 from __future__ import annotations
 
 import importlib.metadata
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -15,7 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from pipeline.errors import BadTarget, DataError, RequestError
+from pipeline.errors import BadTarget, DataError, EnvironmentUnsuited, RequestError
 from pipeline.lookup import PACKAGE, find_module
 from pipeline.runner import find_runner
 from pipeline.source import file_hash, source_hashes
@@ -25,6 +26,7 @@ from pipeline.workload import Workload
 
 RECORD_FORMAT = 1
 STEP_MARKER = "PRODUCES"
+STEP_CONTRACT = ("Config", "CONSUMES", "PRODUCES", "LIBRARIES", "run")
 BASELINE, EVALUATE, EVALUATE_BASELINE = "baseline", "evaluate", "evaluate_baseline"
 
 
@@ -125,6 +127,14 @@ def _step(
     if not isinstance(name, str):
         raise BadTarget(f"{where} is missing", received=repr(name), expected="a step's name", fix='step = "train"')
     step = find_module("steps", name, root, kind="step", marker=STEP_MARKER, where=where)
+    missing = [part for part in STEP_CONTRACT if not hasattr(step, part)]
+    if missing:
+        raise RequestError(
+            f"the step {step.__file__} is incomplete",
+            received=f"a module without {', '.join(missing)}",
+            expected=f"a module that defines {', '.join(STEP_CONTRACT)}",
+            fix="define the missing names; the contract is in docs/design.md",
+        )
     parameters = {key: value for key, value in entry.items() if key != "step"}
     filled = {key: value for key, value in given.items() if key in step.Config.model_fields}
     try:
@@ -170,7 +180,7 @@ def _stage(
         "follows": [follows.key] if follows else [],
         "files": _data_hashes(workload),
         "seed": parameters.get("seed"),
-        "libraries": {library: importlib.metadata.version(library) for library in step.LIBRARIES},
+        "libraries": {library: _version(library, step) for library in step.LIBRARIES},
         **(extra or {}),
     }
     return Stage(name, step, config, follows.name if follows else None, record)
@@ -192,10 +202,23 @@ def _data_hashes(workload: Workload) -> dict[str, str]:
     return {name: " ".join(several) for name, several in hashes.items()}
 
 
+def _version(library: str, step: ModuleType) -> str:
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError as error:
+        raise EnvironmentUnsuited(
+            f"the step {_short_name(step)!r} needs {library}, which is not installed",
+            received="no such distribution",
+            expected=f"the distribution {library}, which the step names in LIBRARIES",
+            fix=f"pip install {library}",
+        ) from error
+
+
 def _short_name(step: ModuleType) -> str:
     return Path(str(step.__file__)).stem
 
 
 def _unique(name: str, chain: list[Stage]) -> str:
-    count = sum(_short_name(stage.step) == name for stage in chain)
-    return f"{name}_{count + 1}" if count else name
+    taken = {BASELINE, EVALUATE, EVALUATE_BASELINE, *(stage.name for stage in chain)}
+    numbered = (f"{name}_{number}" for number in itertools.count(2))
+    return next(free for free in itertools.chain([name], numbered) if free not in taken)

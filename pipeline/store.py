@@ -122,15 +122,13 @@ class Store:
     def working_folder(self, key: str) -> Iterator[Path]:
         """Give an empty folder on the store's file system, removed at the end if still there."""
         folder = self.root / "working" / f"{key}-{secrets.token_hex(4)}"
-        folder.mkdir(parents=True)
         try:
+            folder.mkdir(parents=True)
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def put(
-        self, key: str, record: dict[str, Any], folder: Path, facts: dict[str, Any], seconds: float
-    ) -> Entry:
+    def put(self, key: str, record: dict[str, Any], folder: Path, facts: dict[str, Any], seconds: float) -> Entry:
         """Move a finished working folder into the store: hash, fsync, rename, fsync.
 
         An older entry under the same key is replaced. Raises OSError when the disk
@@ -167,7 +165,7 @@ class Store:
     def entries(self) -> list[str]:
         """Return the keys of all entries, damaged ones included."""
         folder = self.root / "entries"
-        return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+        return sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
 
     def verify(self) -> list[Damage]:
         """Read and hash everything; list every bad entry, and leave all where they are."""

@@ -41,7 +41,7 @@ def _exits(body: Callable[..., int | None]) -> Callable[..., None]:
 
     @functools.wraps(body)
     def run(context: Context, *arguments: Any, **options: Any) -> None:
-        from pipeline.errors import EXIT_INTERRUPTED, DiskFull, PipelineError, is_disk_full
+        from pipeline.errors import DiskFull, Interrupted, PipelineError, is_disk_full
 
         try:
             with contextlib.redirect_stdout(sys.stderr):  # what a project's own modules print is no data
@@ -50,7 +50,7 @@ def _exits(body: Callable[..., int | None]) -> Callable[..., None]:
             raise _exit(error, options) from None
         except KeyboardInterrupt:
             message = "interrupted: what was finished is in the store; the same command goes on from there"
-            raise Exit(message, EXIT_INTERRUPTED) from None
+            raise _exit(Interrupted(message), options) from None
         except OSError as error:
             if is_disk_full(error):
                 raise _exit(DiskFull.at(Path(error.filename or "the project's folder")), options) from None
@@ -66,7 +66,7 @@ def _exit(error: Any, options: dict[str, Any]) -> Exit:
         from pipeline.documents import ErrorDetail, ErrorDocument
 
         print(ErrorDocument(error=ErrorDetail(**error.as_dict())).model_dump_json(indent=2))
-    return Exit(f"error: {error}", error.exit_code)
+    return Exit(str(error) if error.code == "interrupted" else f"error: {error}", error.exit_code)
 
 
 def _show(document: Any, json: bool, table: str) -> None:

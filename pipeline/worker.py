@@ -1,4 +1,4 @@
-"""The process in which steps run, one for a whole build: `python -m pipeline.worker ROOT`.
+"""The process in which steps run, one for a whole build: `python -m pipeline.worker ROOT PARENT`.
 
 TensorFlow's log lines, crashes, memory and choice of Keras stay out of the caller's process,
 and TensorFlow loads once however many stages need it. Requests come as JSON lines on stdin;
@@ -11,22 +11,25 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import json
+import math
 import os
 import shutil
 import signal
 import sys
 import time
 import traceback
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import DiskFull, PipelineError, StepFailed, is_disk_full
+from pipeline.errors import BadModelFile, DiskFull, PipelineError, StepFailed, is_disk_full
 
 _FULL_BELOW = 64 * 1024  # bytes free; libraries report a full disk in many ways
 
 
 def main() -> None:
-    die_with_parent()
+    die_with_parent(int(sys.argv[2]))
     answers = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     os.dup2(2, 1)
     sys.stdout = sys.stderr
@@ -48,13 +51,12 @@ def main() -> None:
             answer("error", _unexpected(error, Path(request["out"])).as_dict())
 
 
-def die_with_parent() -> None:
+def die_with_parent(parent: int) -> None:
     """Ask Linux to kill this process when its parent dies, so that `kill -9` leaves no orphan."""
-    parent = os.getppid()
     with contextlib.suppress(OSError, AttributeError):
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-    if os.getppid() != parent:
+    if os.getppid() != parent:  # it died before it was asked
         os._exit(1)
 
 
@@ -67,12 +69,55 @@ def _run(root: Path, request: dict[str, Any], report: Any) -> dict[str, Any]:
     source = Path(request["source"]) if request["source"] else None
     out = Path(request["out"])
     facts = step.run(source, workload, step.Config.model_validate(request["config"]), out, report)
+    _refuse_unusable(facts)
     if step.PRODUCES == "tflite":
         from pipeline.verify import verify
 
         promises = {**request["promises"], **facts.get("promises", {})}
-        facts["file"] = verify(out, workload, promises, request["runner"])
+        try:
+            facts["file"] = verify(out, workload, promises, request["runner"])
+        except BadModelFile as error:  # not the user's file: the step's
+            raise StepFailed(
+                f"the step {Path(request['step']).stem} gave no model.tflite that can be used",
+                received=error.received,
+                expected=error.expected,
+                fix="see the step that made the file",
+            ) from error
     return facts
+
+
+def _refuse_unusable(facts: Any) -> None:
+    """Raise StepFailed for facts that the store cannot keep: they must be an object of JSON with finite numbers."""
+    expected = "a dict of text, finite numbers, lists and dicts"
+    if not isinstance(facts, dict):
+        raise StepFailed(
+            "the step does not return its facts", received=type(facts).__name__, expected=expected, fix="return {}"
+        )
+    try:
+        json.dumps(facts, allow_nan=False)
+    except (TypeError, RecursionError) as error:
+        raise StepFailed(
+            "the step's facts are not JSON",
+            received=str(error),
+            expected=expected,
+            fix="convert them with float() or list()",
+        ) from error
+    except ValueError as error:
+        raise StepFailed(
+            "a number among the step's facts is not finite",
+            received="; ".join(islice(_not_finite(facts), 3)),
+            expected=expected,
+            fix="a training that diverges gives nan: lower its learning_rate",
+        ) from error
+
+
+def _not_finite(value: Any, field: str = "") -> Iterator[str]:
+    """Yield `field = nan` for each number that is not finite, by dotted field."""
+    if isinstance(value, dict | list | tuple):
+        for name, part in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _not_finite(part, f"{field}.{name}" if field else str(name))
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield f"{field} = {value}"
 
 
 def _unexpected(error: Exception, out: Path) -> PipelineError:

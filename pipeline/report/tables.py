@@ -22,7 +22,8 @@ def print_build(document: Any) -> None:
     if train and train.state == "made":
         console.print("\n".join(train.facts["summary"]), markup=False, highlight=False)
     _print_budgets(console, document.verdicts)
-    file = next(stage.facts["file"] for stage in document.stages if "file" in stage.facts)  # the baseline comes last
+    files = (stage.facts["file"] for stage in document.stages if "file" in stage.facts)
+    file = next(file for file in files if file["sha256"] == document.sha256)
     latency = document.latency
     evaluation = next(stage.facts for stage in document.stages if stage.name == "evaluate")
     shown = ", ".join(

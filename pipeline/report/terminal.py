@@ -9,7 +9,6 @@ from typing import Any
 
 from pipeline.watch import Watch
 
-
 ESTIMATE_AFTER_SECONDS = 2.0
 
 

@@ -24,7 +24,7 @@ REPOSITORY = HERE.parents[1]
 DATA = REPOSITORY / "tests" / "data"
 SCHEMAS = REPOSITORY / "docs" / "schemas"
 BUILD = ("build", "--target=null", "--workload=grey")
-TIMEOUT_SECONDS = 120  # a build takes a second; only what hangs reaches this
+TIMEOUT_SECONDS = 60  # a build takes a second; only what hangs reaches this
 
 
 @dataclass(frozen=True)

@@ -58,9 +58,8 @@ def test_published_schemas_are_those_of_the_models(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         check=True,
     )
-    made, kept = (
-        {path.name: path.read_text() for path in folder.iterdir()} for folder in (tmp_path / "schemas", SCHEMAS)
-    )
+    folders = (tmp_path / "schemas", SCHEMAS)
+    made, kept = ({path.name: path.read_text() for path in folder.iterdir()} for folder in folders)
     assert sorted(made) == sorted(f"{name}.json" for name in DOCUMENTS)
     assert made == kept
 

@@ -6,6 +6,7 @@ import copy
 import json
 import shutil
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -230,6 +231,16 @@ def test_without_a_finished_build_the_newest_output_is_compared_with(project: Pr
     make(project.store, *plan_of(project, seed=3).stages)
     found = explained(project)
     assert found["null_train"].changes == [{"field": "seed", "before": 3, "after": 0}]
+
+
+def test_the_newest_of_several_outputs_is_compared_with(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    for day, seed in ((2, 7), (3, 8), (1, 9)):
+        clock = type("Clock", (), {"now": lambda zone, day=day: datetime(2026, 1, day, tzinfo=zone)})
+        monkeypatch.setattr("pipeline.store.datetime", clock)
+        make(project.store, plan_of(project, seed).stages[0], seconds=seed)
+    train = explained(project)["null_train"]
+    assert train.changes == [{"field": "seed", "before": 8, "after": 0}]
+    assert train.expected_seconds == 8
 
 
 def test_seconds_are_those_of_the_same_step_and_config(project: Project) -> None:

@@ -14,11 +14,11 @@ HEAVY = TRAINING | {"ai_edge_litert"}
 # Only the worker's steps and the interpreter's own process load these.
 NEVER_PLANNED = {"pipeline.keras_legacy", "pipeline.steps._fit", "pipeline.runners._host_child"}
 
-PLAN_ALL = """
+PLAN_ALL = f"""
 import importlib, pkgutil
 import pipeline
 for module in pkgutil.walk_packages(pipeline.__path__, "pipeline."):
-    if module.name not in %r:
+    if module.name not in {NEVER_PLANNED!r}:
         importlib.import_module(module.name)
 from pipeline.plan import make_plan
 from pipeline.target import load_target
@@ -26,7 +26,7 @@ from pipeline.workload import load_workload
 for target in ("mobile", "browser"):
     for workload in ("mnist", "mnist_dense"):
         assert make_plan(load_target(target), load_workload(workload), 0).stages[0].key
-""" % (NEVER_PLANNED,)
+"""
 
 LOAD_UNIT_TESTS = """
 import importlib.util, pathlib

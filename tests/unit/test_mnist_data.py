@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import lzma
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -64,37 +65,26 @@ def copy(tmp_path: Path) -> ModuleType:
     return load_file(tmp_path / "mnist_data.py", "workload")
 
 
-def flipped(content: bytes) -> bytes:
-    return lzma.compress((raw := bytearray(lzma.decompress(content)))[:-1] + bytes([raw[-1] ^ 1]), preset=0)
+def repacked(change: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
+    return lambda content: lzma.compress(change(lzma.decompress(content)), preset=0)
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes | None]] = {
+    "end cut off": lambda content: content[:-100],
+    "half": lambda content: content[: len(content) // 2],
+    "empty": lambda content: b"",
+    "a byte changed": lambda content: content[:3000] + bytes([content[3000] ^ 1]) + content[3001:],
+    "not compressed": lambda content: lzma.decompress(content),
+    "nothing inside": repacked(lambda raw: b""),
+    "a value less inside": repacked(lambda raw: raw[:-1]),
+    "a value changed inside": repacked(lambda raw: raw[:-1] + bytes([raw[-1] ^ 1])),
+    "gone": lambda content: None,
+}
 
 
 @pytest.mark.parametrize("name", ["t10k-images-idx3-ubyte.xz", "t10k-labels-idx1-ubyte.xz"])
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda content: content[:-100],
-        lambda content: content[: len(content) // 2],
-        lambda content: b"",
-        lambda content: content[:3000] + b"x" + content[3001:],
-        lambda content: lzma.compress(b""),
-        lambda content: lzma.compress(lzma.decompress(content)[:-1], preset=0),
-        flipped,
-        lambda content: lzma.decompress(content),
-        lambda content: None,
-    ],
-    ids=[
-        "end cut off",
-        "half",
-        "empty",
-        "byte changed",
-        "empty inside",
-        "a value less",
-        "a value changed",
-        "raw",
-        "gone",
-    ],
-)
-def test_a_damaged_file_is_named(copy: ModuleType, name: str, damage) -> None:
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_file_is_named(copy: ModuleType, name: str, damage: Callable[[bytes], bytes | None]) -> None:
     path = next(path for path in copy.DATA_FILES if path.name == name)
     damaged = damage(path.read_bytes())
     path.unlink()

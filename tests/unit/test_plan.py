@@ -254,6 +254,12 @@ def test_source_of_this_package_counts_where_it_computes(package: Path, file: st
         path.write_text(text)
 
 
+def test_what_a_file_was_held_against_counts_for_every_step_that_gives_one() -> None:
+    plan = make_plan(load_target("null", NULL), load_workload("grey", NULL), 0, NULL)
+    held = {stage.name for stage in plan.stages if "pipeline/verify.py" in stage.record["source"]}
+    assert held == {"null_quantize", "baseline"}
+
+
 def mobile() -> Plan:
     return make_plan(load_target("mobile"), load_workload("mnist"), 0)
 
@@ -292,3 +298,15 @@ def test_a_step_may_come_twice(tmp_path: Path) -> None:
     assert [stage.follows for stage in plan.stages][:4] == [None, "null_train", "null_prune", "null_prune_2"]
     assert plan.up_to("null_prune").final == "null_prune_2"
     assert len(set(keys(plan).values())) == len(plan.stages)
+
+
+@pytest.mark.parametrize("name", ["baseline", "evaluate", "evaluate_baseline", "null_prune_2"])
+def test_a_step_of_any_name_gets_a_stage_of_its_own(tmp_path: Path, name: str) -> None:
+    root = copy_project(tmp_path / "project")
+    shutil.copy(root / "steps" / "null_prune.py", root / "steps" / f"{name}.py")
+    replace(TARGET, PRUNE, f'{PRUNE}\n\n[[recipe]]\n{PRUNE}\n\n[[recipe]]\nstep = "{name}"')(root)
+    plan = plan_of(root)
+    assert len(keys(plan)) == len(plan.stages) == 8
+    assert [stage.follows for stage in plan.stages][:5] == [None, *[stage.name for stage in plan.stages][:4]]
+    assert plan.up_to(name).stages == plan.stages[:4]
+    assert plan.recipe_only().stages == plan.stages[:5]
