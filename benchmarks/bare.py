@@ -2,9 +2,9 @@
 
     PYTHONPATH=. python -P benchmarks/bare.py OUT.tflite
 
-The same data, network, augmentation, epochs, pruning schedule and calibration set; then the
-file is evaluated on the 10,000 test images and timed. `pipeline.py` compares the wall time of a
-cold build with this.
+The same data, network, augmentation, epochs and pruning schedule, and as many calibration samples
+(the first ones, not a balanced draw); then the file is evaluated on the 10,000 test images and
+timed. `pipeline.py` compares the wall time of a cold build with this.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import time
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
 
-import numpy as np  # noqa: E402
-import tensorflow as tf  # noqa: E402
-import tensorflow_model_optimization as tfmot  # noqa: E402
-import tf_keras as keras  # noqa: E402
-from ai_edge_litert.interpreter import Interpreter  # noqa: E402
+import numpy as np
+import tensorflow as tf
+import tensorflow_model_optimization as tfmot
+import tf_keras as keras
+from ai_edge_litert.interpreter import Interpreter
 
-from pipeline.workloads import mnist  # noqa: E402
+from pipeline.workloads import mnist
 
 TRAIN_EPOCHS, PRUNE_EPOCHS, BATCH = mnist.TRAINING.epochs, 5, mnist.TRAINING.batch_size
 SCHEDULE = {"initial_sparsity": 0.5, "final_sparsity": 0.85, "begin_step": 0, "end_step": 1040, "frequency": 52}

@@ -57,9 +57,13 @@ def project(folder: Path) -> Path:
 def measure_build(work: Path) -> None:
     first, second = project(work / "first"), project(work / "second")
     seen, cold, document = cold_build(first)
-    bare, done = run(sys.executable, "-P", str(REPOSITORY / "benchmarks" / "bare.py"), str(work / "bare.tflite"), cwd=work)
+    bare, done = run(
+        sys.executable, "-P", str(REPOSITORY / "benchmarks" / "bare.py"), str(work / "bare.tflite"), cwd=work
+    )
     again, _ = invoke("build", "--target=mobile", "--json", cwd=second)
-    bare_again, _ = run(sys.executable, "-P", str(REPOSITORY / "benchmarks" / "bare.py"), str(work / "b.tflite"), cwd=work)
+    bare_again, _ = run(
+        sys.executable, "-P", str(REPOSITORY / "benchmarks" / "bare.py"), str(work / "b.tflite"), cwd=work
+    )
     other = json.loads((second / "artifacts/mnist/mobile/build.json").read_text())
     files = {stage["name"]: stage["facts"].get("file") for stage in document["stages"]}
     deflated = document["deflated_bytes"] / files["baseline"]["deflated_bytes"]
@@ -71,7 +75,9 @@ def measure_build(work: Path) -> None:
     row("speed-up over the float32 file", f"{document['latency']['speedup']['value']:.2f}×", "")
     row("time until the plan and its length are shown", f"{seen:.1f} s", "at most 15 s")
     row("cold build", f"{cold:.0f} s and {again:.0f} s", "about 3 min")
-    row(f"cold build over bare.py ({bare:.0f} s and {bare_again:.0f} s)", ratio(cold + again, bare + bare_again), "1.15")
+    row(
+        f"cold build over bare.py ({bare:.0f} s and {bare_again:.0f} s)", ratio(cold + again, bare + bare_again), "1.15"
+    )
     row("bare.py", done.stdout.strip(), "")
     row("same bytes from two processes and folders", str(other["sha256"] == document["sha256"]), "True")
     evaluation = next(stage for stage in document["stages"] if stage["name"] == "evaluate")

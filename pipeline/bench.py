@@ -33,7 +33,7 @@ def measured(
     project: Project,
     watch: Watch,
     *,
-    decided: Callable[[Measurement], bool],
+    verdicts: Callable[[Measurement], list[Verdict]],
     reuse: bool,
 ) -> Measurement:
     """Return the Measurement of `model`: a stored one that still decides, or a new one.
@@ -64,7 +64,7 @@ def measured(
     key = key_of(record)
     if reuse and (entry := project.store.get(key)):
         stored = Measurement.model_validate(entry.facts).model_copy(update={"reused": True})
-        if decided(stored):
+        if not undecided(verdicts(stored)):
             watch.stage_done("benchmark", False, entry.seconds, {})
             return stored
     watch.stage_started("benchmark", None)
@@ -74,10 +74,19 @@ def measured(
         samples = workload.preprocess(workload.load("validation")[0][:BENCHMARK_SAMPLES])
     lock = benchmarking(watch.note) if runner.MEASURES_TIME else contextlib.nullcontext()
     with lock:
-        found = measure(runner, target.runner, model, baseline, samples, settings, decided, watch.progress)
+        found = measure(
+            runner,
+            target.runner,
+            model,
+            baseline,
+            samples,
+            settings,
+            lambda so_far: not undecided(verdicts(so_far), by_rounds=True),
+            watch.progress,
+        )
     seconds = time.perf_counter() - started
     watch.stage_done("benchmark", True, seconds, {})
-    if decided(found):
+    if workload and not undecided(verdicts(found)):
         with project.store.making(key), project.store.working_folder(key) as folder:
             project.store.put(key, record, folder, found.model_dump(mode="json"), seconds)
     return found
@@ -98,8 +107,6 @@ def latency_record(measurement: Measurement) -> LatencyRecord:
     )
 
 
-
-
 def bench(project: Project, watch: Watch, *, target: str, workload: str, model: str) -> BenchDocument:
     """Measure `model`, or the built files of `target` and `workload` (all where these are empty).
 
@@ -114,7 +121,7 @@ def bench(project: Project, watch: Watch, *, target: str, workload: str, model: 
         folders = [
             folder
             for folder in built_folders(project)
-            if target in ("", folder.name) and workload in ("", folder.parent.name, Path(workload).stem)
+            if target in ("", folder.name) and (not workload or folder.parent.name == Path(workload).stem)
         ]
         if not folders:
             if target:
@@ -125,9 +132,19 @@ def bench(project: Project, watch: Watch, *, target: str, workload: str, model: 
                 expected=f"a finished build under {project.artifacts}",
                 fix=f"invoke build --target={target or 'mobile'}, or give any file with --model=FILE.tflite",
             )
-        results = [_bench_built(folder, workload, project, watch) for folder in folders]
-    document = BenchDocument(results=results, verdict=overall([v for result in results for v in result.verdicts]))
-    return document
+        results, unusable = [], []
+        for folder in folders:
+            try:
+                results.append(_bench_built(folder, workload, project, watch))
+            except RequestError as error:  # the other files are measured all the same
+                unusable.append(error)
+                if len(folders) > 1:
+                    watch.note(f"{folder.relative_to(project.artifacts)} is left out: {error.message}")
+        if unusable and not results:
+            raise unusable[0]
+    worst = overall([verdict for result in results for verdict in result.verdicts])
+    left_out = not model and len(results) < len(folders)
+    return BenchDocument(results=results, verdict="inconclusive" if left_out and worst == "pass" else worst)
 
 
 def _bench_file(model: Path, target: str, project: Project, watch: Watch) -> BenchResult:
@@ -137,7 +154,7 @@ def _bench_file(model: Path, target: str, project: Project, watch: Watch) -> Ben
 
     check_model_file(model)
     settings = load_target(target, project.root) if target else _plain_target()
-    found = measured(settings, None, model, None, project, watch, decided=lambda found: True, reuse=False)
+    found = measured(settings, None, model, None, project, watch, verdicts=lambda found: [], reuse=False)
     return BenchResult(
         model=str(model),
         sha256=found.model_sha256,
@@ -156,7 +173,8 @@ def _bench_built(folder: Path, workload: str, project: Project, watch: Watch) ->
 
     built = load_build(folder)
     target = load_target(folder.name, project.root)
-    learned = load_workload(workload or folder.parent.name, project.root)
+    given = workload if workload.endswith(".py") else ""
+    learned = load_workload(given or built.workload_file or folder.parent.name, project.root)
     key = next(stage.key for stage in built.stages if stage.name == "baseline")
     entry = project.store.get(key)
     if entry is None:
@@ -179,7 +197,7 @@ def _bench_built(folder: Path, workload: str, project: Project, watch: Watch) ->
         entry.folder / ARTIFACT if entry else None,
         project,
         watch,
-        decided=lambda found: not undecided(verdicts(found)),
+        verdicts=verdicts,
         reuse=False,
     )
     judged = verdicts(found)

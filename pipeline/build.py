@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pipeline.bench import latency_record, measured
-from pipeline.execute import Done, execute, expected_seconds, full_disk_named
+from pipeline.execute import Done, execute, expected_seconds, full_disk_named, shipped_forecast
 from pipeline.files import copy_whole, write_whole
 from pipeline.plan import BASELINE, EVALUATE, EVALUATE_BASELINE, Plan, make_plan
 from pipeline.project import ARTIFACT, BUILD_DOCUMENT, Project
 from pipeline.target import Target
-from pipeline.verdict import Verdict, judge, overall, undecided
+from pipeline.verdict import Verdict, judge, overall
 from pipeline.watch import Watch
 from pipeline.workload import Workload
 
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from pipeline.documents import BuildDocument, StageDocument, StageRecord
 
 
-def announce(plan: Plan, target: Target, project: Project, watch: Watch, *, force: bool = False) -> None:
+def announce(
+    plan: Plan, target: Target, workload: Workload, project: Project, watch: Watch, *, force: bool = False
+) -> None:
     """Tell `watch` what will run and how long it should take, before it runs."""
     stages: list[tuple[str, bool, float | None]] = []
     known = project.store.entries()
@@ -32,8 +34,8 @@ def announce(plan: Plan, target: Target, project: Project, watch: Watch, *, forc
     missing = [seconds for _, hit, seconds in stages if not hit]
     if missing and None not in missing:
         watch.plan(stages, sum(seconds for seconds in missing if seconds), "as these stages took here before")
-    elif len(missing) == len(stages) and target.expected_seconds:
-        watch.plan(stages, target.expected_seconds, f"from {target.path.name}, measured on 2 cores")
+    elif shipped := shipped_forecast(plan, target, workload) if len(missing) == len(stages) else None:
+        watch.plan(stages, shipped, f"from {target.path.name}, measured on 2 cores")
     else:
         watch.plan(stages, None, "not made here before")
 
@@ -44,7 +46,7 @@ def executed(
 ) -> Iterator[dict[str, Done]]:
     """Announce and execute a plan; its keys are pinned against the garbage collection while the context lasts."""
     with full_disk_named(project.store.root), project.store.pinned(stage.key for stage in plan.stages):
-        announce(plan, target, project, watch, force=force)
+        announce(plan, target, workload, project, watch, force=force)
         yield execute(plan, target, workload, project.store, project.root, watch, force=force)
 
 
@@ -94,18 +96,17 @@ def _finished(
         done[BASELINE].entry.folder / ARTIFACT,
         project,
         watch,
-        decided=lambda found: not undecided(verdicts(found)),
+        verdicts=verdicts,
         reuse=not force,
     )
     judged = verdicts(measurement)
-    calibration = next(
-        (stage.facts["calibration"] for stage in done.values() if "calibration" in stage.facts), None
-    )
+    calibration = next((stage.facts["calibration"] for stage in done.values() if "calibration" in stage.facts), None)
     libraries = {name: version for stage in plan.stages for name, version in stage.record["libraries"].items()}
     folder = project.folder(workload.name, target.name)
     document = BuildDocument(
         target=target.name,
         workload=workload.name,
+        workload_file=str(workload.source) if workload.given_by_path else None,
         seed=seed,
         artifact=str((folder / ARTIFACT).relative_to(project.root)),
         sha256=facts["sha256"],
@@ -121,7 +122,10 @@ def _finished(
         verdicts=judged,
         verdict=overall(judged),
     )
-    with full_disk_named(folder):
+    if judged and all(verdict.verdict == "not applicable" for verdict in judged):
+        watch.note("no budget of this target binds on the device that was measured")
+    # The two belong together: another build of the same target must not write one of them in between.
+    with full_disk_named(folder), project.store.making(f"{workload.name}-{target.name}"):
         copy_whole(final.entry.folder / ARTIFACT, folder / ARTIFACT)
         write_whole(folder / BUILD_DOCUMENT, document.model_dump_json(indent=2) + "\n")
     return document

@@ -69,6 +69,7 @@ class BuildDocument(Document):
 
     target: str = Field(description="Name of the target.")
     workload: str = Field(description="Name of the workload.")
+    workload_file: str | None = Field(None, description="Path of a workload that was given by its path; else null.")
     seed: int = Field(description="Seed of the build.")
     artifact: str = Field(description="Path of the built file, relative to the project.")
     sha256: str = Field(description="SHA-256 of the built file; every number here was measured on it.")
@@ -104,7 +105,9 @@ class BenchDocument(Document):
     """What `invoke bench --json` prints."""
 
     results: list[BenchResult] = Field(description="One for each file.")
-    verdict: Literal["pass", "fail", "inconclusive"] = Field(description="The worst of the results.")
+    verdict: Literal["pass", "fail", "inconclusive"] = Field(
+        description="The worst of the results; inconclusive if a built file could not be measured."
+    )
 
 
 class PlannedStage(BaseModel):

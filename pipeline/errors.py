@@ -11,6 +11,7 @@
     ├── StepFailed               4      a step ran and could not give what it promised
     │   ├── RunnerFailed         4      the interpreter's process failed or overran a limit
     │   ├── DiskFull             4      no space left for an output
+    │   ├── SystemRefused        4      the system refused a file operation
     │   └── EnvironmentUnsuited  4      TensorFlow or Keras is not as needed
     ├── Interrupted            130      Ctrl-C
     └── (verdicts are results, not errors: inconclusive exits 3, a failed budget exits 5)
@@ -125,6 +126,21 @@ class DiskFull(StepFailed):
 
 class EnvironmentUnsuited(StepFailed):
     code = "environment_unsuited"
+
+
+class SystemRefused(StepFailed):
+    """The operating system said no to a file operation that is not about space."""
+
+    code = "system_refused"
+
+    @classmethod
+    def of(cls, error: OSError) -> SystemRefused:
+        return cls(
+            f"the system refuses: {error}",
+            received=error.strerror or type(error).__name__,
+            expected=f"access to {error.filename}" if error.filename else "a file operation that works",
+            fix="look at the permissions of the file or folder, and whether it is still there",
+        )
 
 
 class Interrupted(PipelineError):

@@ -21,7 +21,8 @@ from typing import Any
 
 from pipeline.errors import DiskFull, StepFailed, error_from, is_disk_full
 from pipeline.lookup import PACKAGE
-from pipeline.plan import Plan, Stage
+from pipeline.plan import EVALUATE, Plan, Stage, outside_inputs
+from pipeline.source import forget
 from pipeline.store import Entry, Store
 from pipeline.target import Target
 from pipeline.watch import Watch
@@ -92,7 +93,27 @@ def _make(
             "out": str(out),
         }
         answer = worker.run(request, watch)
+        _refuse_changed(stage, workload)
         return store.put(stage.key, stage.record, out, answer["facts"], answer["seconds"])
+
+
+def _refuse_changed(stage: Stage, workload: Workload) -> None:
+    """Raise StepFailed when a file that the key names changed since: the output may be the newer file's."""
+    forget()
+    now = outside_inputs(stage.step, workload)
+    changed = [
+        name
+        for part, hashes in now.items()
+        for name in {**hashes, **stage.record[part]}
+        if hashes.get(name) != stage.record[part].get(name)
+    ]
+    if changed:
+        raise StepFailed(
+            f"a file changed while {stage.name} was being made, so its output is not kept",
+            received=", ".join(sorted(changed)),
+            expected="source and data that stay as they were when the build began",
+            fix="run the command again",
+        )
 
 
 def _inherited_promises(stage: Stage, done: dict[str, Done]) -> dict[str, Any]:
@@ -112,6 +133,12 @@ def expected_seconds(stage: Stage, store: Store) -> float | None:
         if all(document["record"].get(name) == stage.record[name] for name in alike):
             return document["seconds"]
     return None
+
+
+def shipped_forecast(plan: Plan, target: Target, workload: Workload) -> float | None:
+    """Return the seconds of a whole cold build that ship with the target, where they were measured for this one."""
+    whole = any(stage.name == EVALUATE for stage in plan.stages)
+    return target.expected_seconds.get(workload.name) if whole else None
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.execute import expected_seconds
+from pipeline.execute import expected_seconds, shipped_forecast
 from pipeline.plan import Plan, Stage
 from pipeline.project import BUILD_DOCUMENT, Project
 from pipeline.store import Store, canonical_json
@@ -42,7 +42,7 @@ def plan_document(
     missing = [stage.expected_seconds for stage in stages if stage.state == "make"]
     total = None if None in missing else sum(seconds for seconds in missing if seconds)
     if len(missing) == len(stages) and total is None:
-        total = target.expected_seconds
+        total = shipped_forecast(plan, target, workload)
     return PlanDocument(target=target.name, workload=workload.name, seed=seed, stages=stages, expected_seconds=total)
 
 

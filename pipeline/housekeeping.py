@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pipeline.errors import PipelineError, RequestError
 from pipeline.explain import previous_keys
-from pipeline.project import BUILD_DOCUMENT, Project, built_folders, load_build, open_project
+from pipeline.project import ARTIFACT, BENCH_DOCUMENT, BUILD_DOCUMENT, Project, built_folders, load_build, open_project
 from pipeline.target import Budgets, load_target, target_names
 from pipeline.watch import Watch
 
@@ -99,10 +99,14 @@ def clean(root: Path, *, store: bool, dry_run: bool) -> CleanDocument:
     from pipeline.documents import CleanDocument
 
     project = open_project(root, Watch())
-    folders = {folder.parent for folder in project.artifacts.glob("*/*/*.json")} | {
-        folder.parent.parent for folder in project.artifacts.glob("*/*/converted/*.tflite")
-    }
-    doomed = sorted(folder for folder in folders if project.store.root not in (folder, *folder.parents))
+    made = (BUILD_DOCUMENT, BENCH_DOCUMENT, f"converted/{ARTIFACT}")
+    folders = {path.parents[name.count("/")] for name in made for path in project.artifacts.glob(f"*/*/{name}")}
+    doomed = [
+        folder / name
+        for folder in sorted(folders)
+        for name in (ARTIFACT, BUILD_DOCUMENT, BENCH_DOCUMENT, "converted")
+        if (folder / name).exists()
+    ]
     doomed += [path for path in (project.artifacts / "logs",) if path.is_dir()]
     if store and project.store.root.is_dir():
         if project.store.in_use():
@@ -110,10 +114,16 @@ def clean(root: Path, *, store: bool, dry_run: bool) -> CleanDocument:
                 "the store is in use", received="a running build", expected="no running build", fix="wait for it to end"
             )
         doomed.append(project.store.root)
-    freed = sum(file.stat().st_size for path in doomed for file in path.rglob("*") if file.is_file())
+    files = [file for path in doomed for file in (path, *path.rglob("*")) if file.is_file()]
+    freed = sum(file.stat().st_size for file in files)
     if not dry_run:
         for path in doomed:
-            shutil.rmtree(path)
-            if path.parent != project.artifacts and not any(path.parent.iterdir()):
-                path.parent.rmdir()
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            for folder in path.parents[:2]:
+                if (
+                    folder != project.artifacts
+                    and folder.is_relative_to(project.artifacts)
+                    and not any(folder.iterdir())
+                ):
+                    folder.rmdir()
     return CleanDocument(removed=[str(path.relative_to(root)) for path in doomed], freed_bytes=freed)

@@ -167,23 +167,27 @@ def _stage(
     workload: Workload,
     extra: dict[str, Any] | None = None,
 ) -> Stage:
-    sources = [Path(str(step.__file__)), workload.source]
-    if step.PRODUCES == "tflite":
-        sources.append(PACKAGE / "verify.py")  # what the file was held against before it was stored
     parameters = config.model_dump(mode="json")
     record = {
         "format": RECORD_FORMAT,
         "step": _short_name(step),
         "workload": workload.name,
-        "source": source_hashes(*sources),
+        **outside_inputs(step, workload),
         "config": {key: value for key, value in parameters.items() if key != "seed"},
         "follows": [follows.key] if follows else [],
-        "files": _data_hashes(workload),
         "seed": parameters.get("seed"),
         "libraries": {library: _version(library, step) for library in step.LIBRARIES},
         **(extra or {}),
     }
     return Stage(name, step, config, follows.name if follows else None, record)
+
+
+def outside_inputs(step: ModuleType, workload: Workload) -> dict[str, dict[str, str]]:
+    """Return the part of a stage's record that comes from files: hashes of source and data as they are on disk."""
+    sources = [Path(str(step.__file__)), workload.source]
+    if step.PRODUCES == "tflite":
+        sources.append(PACKAGE / "verify.py")  # what the file was held against before it was stored
+    return {"source": source_hashes(*sources), "files": _data_hashes(workload)}
 
 
 def _data_hashes(workload: Workload) -> dict[str, str]:

@@ -46,6 +46,12 @@ def file_hash(path: Path) -> str:
     return sha256_of(path)
 
 
+def forget() -> None:
+    """Read every file again from here on: a build lasts long enough for files to change."""
+    file_hash.cache_clear()
+    _imports.cache_clear()
+
+
 @cache
 def _imports(file: Path, bases: tuple[Path, ...]) -> tuple[Path, ...]:
     collector = _Imports(file.parent, bases)

@@ -28,6 +28,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from pipeline.errors import StepFailed
 from pipeline.files import sha256_of
 
 RECORD = "record.json"
@@ -78,15 +79,26 @@ class Store:
 
     def get(self, key: str) -> Entry | None:
         """Return the verified entry, or None. A damaged one is moved aside and reported."""
-        folder = self._entry(key)
-        if not folder.is_dir():
-            return None
         try:
-            return _read(key, folder)
+            return self._read(key)
         except _Damaged as error:
             self._set_aside(key)
             self.on_damage(Damage(key, str(error)))
             return None
+
+    def _read(self, key: str) -> Entry | None:
+        """Return the verified entry, None where there is none. Raises _Damaged."""
+        folder = self._entry(key)
+        for last in (False, True):
+            try:
+                return _read(key, folder)
+            except _Damaged:
+                # Another process may have replaced or removed it while it was read: look twice.
+                if not folder.is_dir():
+                    return None
+                if last:
+                    raise
+        return None
 
     def peek(self, key: str) -> dict[str, Any] | None:
         """Return the stored document of an entry without verifying its files; None where it is damaged or missing."""
@@ -131,10 +143,19 @@ class Store:
     def put(self, key: str, record: dict[str, Any], folder: Path, facts: dict[str, Any], seconds: float) -> Entry:
         """Move a finished working folder into the store: hash, fsync, rename, fsync.
 
-        An older entry under the same key is replaced. Raises OSError when the disk
-        is full; the store is then as it was.
+        An older entry under the same key is replaced. Raises OSError when the disk is full and
+        StepFailed for folders and links; the store is then as it was.
         """
-        files = {path.name: _hash_and_sync(path) for path in sorted(folder.iterdir())}
+        paths = sorted(folder.iterdir())
+        unfit = [path.name for path in paths if path.is_symlink() or not path.is_file() or path.name == RECORD]
+        if unfit:
+            raise StepFailed(
+                "the step wrote what the store cannot keep",
+                received=", ".join(unfit),
+                expected=f"regular files in its folder, none of them named {RECORD}",
+                fix="write plain files into `out`, without folders and links",
+            )
+        files = {path.name: _hash_and_sync(path) for path in paths}
         document: dict[str, Any] = {
             "record": record,
             "files": files,
@@ -172,7 +193,7 @@ class Store:
         found = []
         for key in self.entries():
             try:
-                _read(key, self._entry(key))
+                self._read(key)
             except _Damaged as error:
                 found.append(Damage(key, str(error)))
         return found
@@ -271,7 +292,10 @@ def _read(key: str, folder: Path) -> Entry:
         raise _Damaged(f"{RECORD} cannot be read: {error}") from error
     if key_of(entry.record) != key:
         raise _Damaged(f"{RECORD} belongs to another key")
-    present = {path.name for path in folder.iterdir()} - {RECORD}
+    try:
+        present = {path.name for path in folder.iterdir()} - {RECORD}
+    except OSError as error:
+        raise _Damaged(f"the folder cannot be read: {error}") from error
     if present != set(entry.files):
         raise _Damaged(f"files differ: {', '.join(sorted(present ^ set(entry.files)))}")
     for name, expected in entry.files.items():

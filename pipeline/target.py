@@ -22,7 +22,7 @@ Dtype = Literal["float32", "int8", "uint8", "int16"]
 class Strict(BaseModel):
     """Frozen, and refuses keys that it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
 
 
 class LatencyBudget(Strict):
@@ -37,7 +37,7 @@ class LatencyBudget(Strict):
 class Budgets(Strict):
     """What the file may cost at most and must give at least. A limit that is left out does not bind."""
 
-    size_bytes: int | None = Field(None, gt=0, description="Highest size of the .tflite in bytes.")
+    size_bytes: int | None = Field(None, gt=0, le=2**53, description="Highest size of the .tflite in bytes.")
     accuracy_min: float | None = Field(
         None, ge=0, le=1, description="Lowest share of test samples classified correctly, 0 to 1."
     )
@@ -50,7 +50,7 @@ class Budgets(Strict):
         None, gt=0, description="Lowest ratio of the float32 file's median latency to this file's."
     )
     memory_bytes: int | None = Field(
-        None, gt=0, description="Highest growth in bytes of the interpreter process's peak resident size."
+        None, gt=0, le=2**53, description="Highest growth in bytes of the interpreter process's peak resident size."
     )
 
 
@@ -69,13 +69,13 @@ class Target(Strict):
     input_dtype: Dtype = Field("float32", description="Number format of the file's input.")
     output_dtype: Dtype = Field("float32", description="Number format of the file's output.")
     threads: int = Field(1, ge=1, le=256, description="Interpreter threads.")
-    expected_seconds: float | None = Field(
-        None, gt=0, description="Seconds of a cold build, shown until this machine has its own history."
+    expected_seconds: dict[str, float] = Field(
+        {}, description="Seconds of a cold build by workload, shown until this machine has its own history."
     )
     limits: Limits = Field(Limits(), description="Limits of the interpreter's process.")
     budgets: Budgets = Field(Budgets(), description="What the file is held against.")
     recipe: tuple[dict[str, Any], ...] = Field(
-        min_length=1, description="Ordered steps: each names a step and gives its parameters."
+        strict=False, min_length=1, description="Ordered steps: each names a step and gives its parameters."
     )
     baseline: dict[str, Any] = Field(
         {"step": "quantize", "scheme": "float32"},
@@ -101,9 +101,10 @@ def load_target(name: str, root: Path | None = None) -> Target:
         raise UnknownName("target", name, target_names(root))
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # TOML and UTF-8 mistakes are ValueErrors
+        what = "cannot be read" if isinstance(error, OSError) else "is not TOML"
         raise BadTarget(
-            f"{path} is not TOML: {error}",
+            f"{path} {what}: {error}",
             received=str(error),
             expected="a TOML file",
             fix=f"correct {path.name} at the place that is named",

@@ -41,9 +41,9 @@ def _exits(body: Callable[..., int | None]) -> Callable[..., None]:
 
     @functools.wraps(body)
     def run(context: Context, *arguments: Any, **options: Any) -> None:
-        from pipeline.errors import DiskFull, Interrupted, PipelineError, is_disk_full
-
         try:
+            from pipeline.errors import DiskFull, Interrupted, PipelineError, SystemRefused, is_disk_full
+
             with contextlib.redirect_stdout(sys.stderr):  # what a project's own modules print is no data
                 code = body(context, *arguments, **options)
         except PipelineError as error:
@@ -54,7 +54,13 @@ def _exits(body: Callable[..., int | None]) -> Callable[..., None]:
         except OSError as error:
             if is_disk_full(error):
                 raise _exit(DiskFull.at(Path(error.filename or "the project's folder")), options) from None
+            raise _exit(SystemRefused.of(error), options) from None
+        except Exit:
             raise
+        except Exception as error:
+            if options.get("json"):
+                _print_error({"code": "defect", "message": repr(error)})
+            raise  # a defect shows its traceback, and Invoke's exit code 1
         if code:
             raise Exit(code=code)
 
@@ -63,25 +69,39 @@ def _exits(body: Callable[..., int | None]) -> Callable[..., None]:
 
 def _exit(error: Any, options: dict[str, Any]) -> Exit:
     if options.get("json"):
-        from pipeline.documents import ErrorDetail, ErrorDocument
-
-        print(ErrorDocument(error=ErrorDetail(**error.as_dict())).model_dump_json(indent=2))
+        _print_error(error.as_dict())
     return Exit(str(error) if error.code == "interrupted" else f"error: {error}", error.exit_code)
+
+
+def _print_error(described: dict[str, str]) -> None:
+    from pipeline.documents import ErrorDetail, ErrorDocument
+
+    detail = {"received": "", "expected": "an answer", "fix": "report it with the traceback on stderr"} | described
+    _write(lambda: print(ErrorDocument(error=ErrorDetail(**detail)).model_dump_json(indent=2)))
+
+
+def _write(printing: Callable[[], None]) -> None:
+    """Print on the real stdout, whatever its encoding and whether or not somebody reads it."""
+    stdout = sys.__stdout__
+    if stdout is None:  # closed by the caller
+        return
+    stdout.reconfigure(errors="replace")
+    try:
+        with contextlib.redirect_stdout(stdout):
+            printing()
+            stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader has seen enough; the exit code stays
 
 
 def _show(document: Any, json: bool, table: str) -> None:
     """Print a document on stdout: as JSON, or through the named function of report/tables.py."""
-    try:
-        with contextlib.redirect_stdout(sys.__stdout__):
-            if json:
-                print(document.model_dump_json(indent=2))
-            else:
-                from pipeline.report import tables
+    if json:
+        _write(lambda: print(document.model_dump_json(indent=2)))
+    else:
+        from pipeline.report import tables
 
-                getattr(tables, table)(document)
-            sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader has seen enough; the exit code stays
+        _write(lambda: getattr(tables, table)(document))
 
 
 def _request(target: str, workload: str, seed: str) -> tuple[Any, Any, int, Any, Any]:

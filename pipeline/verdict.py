@@ -72,9 +72,10 @@ def overall(verdicts: list[Verdict]) -> Literal["pass", "fail", "inconclusive"]:
     return "fail" if "fail" in found else "inconclusive" if "inconclusive" in found else "pass"
 
 
-def undecided(verdicts: list[Verdict]) -> list[Verdict]:
-    """Return those that more rounds of measurement might decide."""
-    return [verdict for verdict in verdicts if verdict.verdict == "inconclusive" and verdict.interval]
+def undecided(verdicts: list[Verdict], *, by_rounds: bool = False) -> list[Verdict]:
+    """Return the inconclusive ones that were measured; with `by_rounds` those that more rounds might decide."""
+    found = [verdict for verdict in verdicts if verdict.verdict == "inconclusive" and verdict.interval]
+    return [verdict for verdict in found if not (by_rounds and verdict.metric == "memory_bytes")]
 
 
 def exit_code(outcome: str) -> int:

@@ -23,7 +23,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import BadModelFile, DiskFull, PipelineError, StepFailed, is_disk_full
+from pipeline.errors import BadModelFile, DataError, DiskFull, PipelineError, StepFailed, is_disk_full
 
 _FULL_BELOW = 64 * 1024  # bytes free; libraries report a full disk in many ways
 
@@ -76,7 +76,7 @@ def _run(root: Path, request: dict[str, Any], report: Any) -> dict[str, Any]:
         promises = {**request["promises"], **facts.get("promises", {})}
         try:
             facts["file"] = verify(out, workload, promises, request["runner"])
-        except BadModelFile as error:  # not the user's file: the step's
+        except (BadModelFile, DataError) as error:  # not the user's file: the step's
             raise StepFailed(
                 f"the step {Path(request['step']).stem} gave no model.tflite that can be used",
                 received=error.received,

@@ -17,7 +17,8 @@ It defines:
 
 and may define:
 
-    DATA_FILES: tuple[Path, ...]    files that the data comes from; their bytes enter the keys
+    DATA_FILES: tuple[Path, ...]    absolute paths of all files that the data comes from: their bytes
+                                    enter the keys, and a file left out here makes stale results
     augment(samples, seed)          TensorFlow function on one preprocessed float32 batch;
                                     seed is an int32 tensor [2] that fixes the draw
     decode_image(image) -> sample   one raw sample from a Pillow image (default: `images.py`),
@@ -74,6 +75,7 @@ class Workload:
 
     name: str
     module: ModuleType
+    given_by_path: bool = False
 
     @property
     def source(self) -> Path:
@@ -102,7 +104,16 @@ class Workload:
 
     @property
     def data_files(self) -> tuple[Path, ...]:
-        return tuple(Path(path) for path in getattr(self.module, "DATA_FILES", ()))
+        files = tuple(Path(path) for path in getattr(self.module, "DATA_FILES", ()))
+        relative = [str(path) for path in files if not path.is_absolute()]
+        if relative:
+            raise BadWorkload(
+                f"{self.source}: DATA_FILES depends on the folder that a command is called in",
+                received=", ".join(relative),
+                expected="absolute paths",
+                fix="Path(__file__).parent / … in the workload",
+            )
+        return files
 
     @property
     def augment(self) -> Any:
@@ -118,7 +129,17 @@ class Workload:
                 expected="equal counts",
                 fix="correct the workload's load()",
             )
-        return samples, labels
+        received = f"{getattr(labels, 'dtype', type(labels).__name__)} {list(getattr(labels, 'shape', ()))}"
+        if len(labels) and getattr(labels, "ndim", 0) == 1 and labels.dtype.kind in "iu":
+            received = f"labels from {labels.min()} to {labels.max()}"
+            if labels.min() >= 0 and labels.max() < len(self.labels):
+                return samples, labels
+        raise BadWorkload(
+            f"{self.source}: load({split!r}) returns unusable labels",
+            received=received,
+            expected=f"one integer of 0 to {len(self.labels) - 1} for each sample (LABELS has {len(self.labels)})",
+            fix="correct the workload's load() or LABELS",
+        )
 
     def preprocess(self, samples: np.ndarray) -> np.ndarray:
         """Return float32 [n, *input_shape] from raw samples [n, …]."""
@@ -142,7 +163,8 @@ def load_workload(name: str, root: Path | None = None) -> Workload:
     Raises UnknownName when there is none, BadWorkload when the module breaks the contract,
     RequestError when it cannot be imported.
     """
-    if name.endswith(".py"):
+    given_by_path = name.endswith(".py")
+    if given_by_path:
         path = Path(name).expanduser()
         if not path.is_file():
             raise BadWorkload(
@@ -173,4 +195,4 @@ def load_workload(name: str, root: Path | None = None) -> Workload:
             expected="pipeline.workload.Training",
             fix="TRAINING = Training(epochs=…, batch_size=…, learning_rate=…)",
         )
-    return Workload(name, module)
+    return Workload(name, module, given_by_path)

@@ -208,7 +208,8 @@ def _margin(verdict: Any) -> str:
     if verdict.measured is None or not verdict.limit:
         return ""
     room = (verdict.limit - verdict.measured) / verdict.limit
-    return f"{-room if verdict.metric.endswith('_min') else room:+.1%}"
+    margin = -room if verdict.metric.endswith("_min") else room
+    return f"{margin + 0.0:+.1%}"  # + 0.0 turns −0 into 0
 
 
 def _limit(value: Any) -> str:

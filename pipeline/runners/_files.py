@@ -11,6 +11,8 @@ _IDENTIFIER = b"TFL3"  # bytes 4 to 8 of every .tflite, the FlatBuffers file ide
 
 def check_model_file(path: Path) -> None:
     """Raise BadModelFile unless `path` is a file that starts as a `.tflite` does."""
+    if path.exists() and not path.is_file():
+        raise bad_model_file(path, "is no file", "a folder" if path.is_dir() else "a pipe or device")
     try:
         with path.open("rb") as stream:
             start = stream.read(8)

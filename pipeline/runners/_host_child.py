@@ -17,6 +17,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import json
+import math
 import os
 import shutil
 import signal
@@ -32,7 +33,8 @@ from ai_edge_litert.interpreter import Interpreter
 RANDOM_SAMPLES = 8
 WARM_UP_NS, LEAST_WARM_UP = 5_000_000, 3
 ROUND_NS, LEAST_INVOCATIONS, MOST_INVOCATIONS = 20_000_000, 5, 2000
-TOLERATED = 1 / 255  # how far samples may lie outside a quantized input's range, as a share of it: an 8-bit step
+TOLERATED = 1 / 255  # how far values may lie outside a quantized input's range, as a share of it: an 8-bit step
+SATURATED_MAX = 0.01  # share of values that may lie further outside and are clipped; more is another scale, or raw data
 PR_SET_PDEATHSIG = 1
 
 
@@ -75,12 +77,15 @@ class Model:
         low, high = _expressible(details)
         slack = (high - low) * TOLERATED
         lowest, highest = float(samples.min()), float(samples.max())
-        # Written so that NaN, which compares false with everything, is refused as well.
-        if not (lowest >= low - slack and highest <= high + slack):
+        if math.isfinite(lowest + highest) and lowest >= low - slack and highest <= high + slack:
+            return
+        # The range comes from the calibration draw, so that rare values outside it are honest data.
+        outside = float(((samples < low - slack) | (samples > high + slack)).mean())
+        if not math.isfinite(lowest + highest) or outside > SATURATED_MAX:
             raise Refused(
                 "data",
                 f"the samples exceed what the input of {path} can express",
-                received=f"values from {lowest:.6g} to {highest:.6g}",
+                received=f"values from {lowest:.6g} to {highest:.6g}, {outside:.1%} of them outside",
                 expected=f"values from {low:.6g} to {high:.6g}, which {np.dtype(details['dtype'])} expresses here",
                 fix="feed preprocessed samples, neither raw nor quantized, in the range of the calibration data",
             )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import BadWorkload
 from pipeline.keras_legacy import keras, tf
 from pipeline.workload import Training, Workload
 
@@ -23,6 +24,13 @@ def fit(
     callbacks: tuple[Any, ...] = (),
 ) -> dict[str, Any]:
     """Compile and fit `model`; return the per-epoch history and the validation accuracy."""
+    if model.output_shape[1:] != (len(workload.labels),):
+        raise BadWorkload(
+            f"{workload.source}: the model's output does not fit LABELS",
+            received=f"output shape {list(model.output_shape)}",
+            expected=f"[batch, {len(workload.labels)}], a logit for each of LABELS",
+            fix="correct build_model() or LABELS",
+        )
     steps = steps_per_epoch(workload, settings)
     rate: Any = settings.learning_rate
     if settings.learning_rate_schedule == "cosine":

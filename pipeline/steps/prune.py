@@ -106,13 +106,13 @@ def run(source: Path, workload: Workload, config: Config, out: Path, report: Any
     wrapped = keras.models.clone_model(model, clone_function=wrap)
     facts = fit(wrapped, workload, settings, config.seed, report, (sparsity.UpdatePruningStep(),))
     stripped = sparsity.strip_pruning(wrapped)
-    zeros, asked = _zeros(stripped, pruned, config.final_sparsity)
+    zeros, promised = _zeros(stripped, pruned, config.final_sparsity)
     save_model(stripped, out)
     return {
         "schedule": schedule,
         "zero_fraction": zeros,
         # Held against every later file by verify.py: zeros are easily lost on the way.
-        "promises": {"zero_fraction": asked},
+        "promises": {"kernel_zeros": promised},
         **facts,
     }
 
@@ -148,24 +148,23 @@ def prunable_layers(model: Any, config: Config) -> list[str]:
     return found
 
 
-def _zeros(model: Any, pruned: list[str], asked: float) -> tuple[dict[str, float], float]:
-    """Return zeros per pruned kernel, and the share asked for over all kernels; check the former."""
+def _zeros(model: Any, pruned: list[str], asked: float) -> tuple[dict[str, float], list[tuple[int, float]]]:
+    """Check the share of zeros of each pruned layer; return it, and (elements, share asked for) of each kernel."""
     zeros: dict[str, float] = {}
-    expected_zeros = kernel_elements = 0.0
+    promised: list[tuple[int, float]] = []
     for layer in model.layers:
+        if layer.name not in pruned:
+            continue
         kernels = [weight for weight in layer.get_weights() if weight.ndim > 1]
         size = sum(kernel.size for kernel in kernels)
-        count = sum(int((kernel == 0).sum()) for kernel in kernels)
-        kernel_elements += size
-        expected_zeros += asked * size if layer.name in pruned else count
-        if layer.name in pruned:
-            zeros[layer.name] = count / size
-            # A small kernel cannot hit the share more closely than one element.
-            if abs(count / size - asked) > max(SPARSITY_TOLERANCE, 1 / size):
-                raise StepFailed(
-                    f"the kernel of {layer.name} did not reach the sparsity that was asked for",
-                    received=f"{count / size:.4f} zeros in {size} weights",
-                    expected=f"{asked} ± {SPARSITY_TOLERANCE}",
-                    fix="raise `epochs` of the prune step, so that its schedule can end",
-                )
-    return zeros, expected_zeros / kernel_elements
+        zeros[layer.name] = sum(int((kernel == 0).sum()) for kernel in kernels) / size
+        promised += [(int(kernel.size), asked) for kernel in kernels if (kernel == 0).any()]
+        # A small kernel cannot hit the share more closely than one element.
+        if abs(zeros[layer.name] - asked) > max(SPARSITY_TOLERANCE, 1 / size):
+            raise StepFailed(
+                f"the kernel of {layer.name} did not reach the sparsity that was asked for",
+                received=f"{zeros[layer.name]:.4f} zeros in {size} weights",
+                expected=f"{asked} ± {SPARSITY_TOLERANCE}",
+                fix="raise `epochs` of the prune step, so that its schedule can end",
+            )
+    return zeros, promised

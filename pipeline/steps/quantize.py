@@ -102,9 +102,7 @@ def run(source: Path, workload: Workload, config: Config, out: Path, report: Any
     if config.scheme == "float16":
         converter.target_spec.supported_types = [tf.float16]
     if config.scheme in FULL_INTEGER:
-        calibration, facts["calibration"] = representative_dataset(
-            workload, config.calibration_samples, config.seed
-        )
+        calibration, facts["calibration"] = representative_dataset(workload, config.calibration_samples, config.seed)
         converter.representative_dataset = lambda: ([sample[np.newaxis]] for sample in calibration)
         converter.target_spec.supported_ops = [
             tf.lite.OpsSet.TFLITE_BUILTINS_INT8

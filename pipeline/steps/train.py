@@ -42,9 +42,7 @@ def run(source: Path | None, workload: Workload, config: Config, out: Path, repo
     make_repeatable(config.seed)
     model = workload.build_model()
     given = {name: value for name, value in config.model_dump().items() if value is not None}
-    settings = workload.training.model_copy(
-        update={name: given[name] for name in given if name != "seed"}
-    )
+    settings = workload.training.model_copy(update={name: given[name] for name in given if name != "seed"})
     facts = fit(model, workload, settings, config.seed, report)
     save_model(model, out)
     summary: list[str] = []

@@ -14,7 +14,9 @@ from small_project import BUILD, copy_project, invoke
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project with a finished build; read it, and add to it, but change nothing that is there."""
-    shared = tmp_path_factory.getbasetemp().parent if "PYTEST_XDIST_WORKER" in os.environ else tmp_path_factory.mktemp("e2e")
+    shared = (
+        tmp_path_factory.getbasetemp().parent if "PYTEST_XDIST_WORKER" in os.environ else tmp_path_factory.mktemp("e2e")
+    )
     project = shared / "small_project"
     with FileLock(shared / "small_project.lock"):
         if not project.exists():

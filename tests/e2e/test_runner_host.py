@@ -267,3 +267,26 @@ def _stat(pid: int) -> list[str]:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return []
+
+
+@pytest.mark.parametrize(("share", "refused"), [(0.005, False), (0.05, True)])
+def test_rare_values_outside_the_range_are_clipped_and_many_are_refused(share: float, refused: bool) -> None:
+    samples = make_samples(4)
+    flat = samples.reshape(-1)
+    outside = np.linspace(0, flat.size - 1, int(share * flat.size)).astype(int)
+    flat[outside] = 3.0
+    if refused:
+        with pytest.raises(DataError, match="exceed") as caught:
+            host.run({"model": INT8}, samples, Settings())
+        assert "5.0% of them outside" in caught.value.received
+    else:
+        clipped = np.where(samples == 3.0, np.float32(1.0), samples)
+        runs = [host.run({"model": INT8}, given, Settings()).models["model"].outputs for given in (samples, clipped)]
+        assert np.array_equal(*runs)
+
+
+def test_a_single_value_that_is_no_number_is_refused() -> None:
+    samples = make_samples(4)
+    samples[0, 3, 3, 0] = np.nan
+    with pytest.raises(DataError, match="exceed"):
+        host.run({"model": INT8}, samples, Settings())

@@ -75,7 +75,7 @@ TRAIN, PRUNE, QUANTIZE = (f'step = "null_{name}"' for name in ("train", "prune",
 @pytest.mark.parametrize(
     ("change", "parts"),
     [
-        (edit('input_dtype = "int8"', "input_dtype = int8"), ["is not TOML", "line 3"]),
+        (edit('input_dtype = "int8"', "input_dtype = int8"), ["null.toml", "line 3", "a TOML file"]),
         (edit("size_bytes", "size_byte"), ["unknown key budgets.size_byte", "did you mean 'size_bytes'?"]),
         (edit("20_000", "-1"), ["budgets.size_bytes cannot be used", "-1", "greater than 0"]),
         (edit('runner = "null"', 'runner = "nul"'), ["unknown runner 'nul'", "did you mean 'null'?"]),

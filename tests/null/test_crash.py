@@ -215,6 +215,18 @@ def test_interrupt_ends_in_one_line(gated: Gated, stage: str, send: Callable[[in
     assert again["verdict"] == "pass"
 
 
+def test_interrupt_while_a_step_writes(project: Project) -> None:
+    writing = "    for number in range(10**9):\n        (out / str(number)).touch()\n"
+    project.edit("steps/null_prune.py", "    weights = np.load", f"{writing}    weights = np.load")
+    working = project.root / "artifacts" / "store" / "working"
+    process = project.start(*BUILD)
+    wait_for(lambda: len(list(working.glob("*/*"))) > 100, "nothing is written")
+    process.send_signal(signal.SIGINT)
+    finish(process, expect=130)
+    assert list(working.glob("*")) == []
+    assert_sound(project)
+
+
 @pytest.mark.parametrize("delay", [0.0, 0.02, 0.05, 0.1])
 def test_interrupt_while_the_worker_starts(gated: Gated, delay: float) -> None:
     process = gated.start("null_train", "--json")

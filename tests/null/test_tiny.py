@@ -57,7 +57,17 @@ def test_build_writes_what_it_prints(project: Project) -> None:
     document = result.json("build")
     assert result.stdout == project.artifact(name="build.json").read_text()
     assert set(document) == {
-        *("schema_version", "target", "workload", "seed", "artifact", "sha256", "size_bytes", "deflated_bytes"),
+        *(
+            "schema_version",
+            "target",
+            "workload",
+            "workload_file",
+            "seed",
+            "artifact",
+            "sha256",
+            "size_bytes",
+            "deflated_bytes",
+        ),
         *("accuracy", "validation_accuracy", "baseline_accuracy", "latency", "stages", "calibration", "versions"),
         *("verdicts", "verdict"),
     }
@@ -465,7 +475,10 @@ def test_clean_leaves_the_store(built: Project) -> None:
     assert before == sorted(path for path in (built.root / "artifacts").rglob("*") if path.is_file())
     document = built.run("clean", "--json").json("clean")
     assert document == planned
-    assert set(document["removed"]) == {"artifacts/grey/null", "artifacts/grey/other", "artifacts/logs"}
+    assert set(document["removed"]) == {
+        *("artifacts/grey/null/model.tflite", "artifacts/grey/null/build.json"),
+        *("artifacts/grey/other/converted", "artifacts/logs"),
+    }
     assert document["freed_bytes"] > 2 * 2752
     assert [path.name for path in (built.root / "artifacts").iterdir()] == ["store"]
     again = built.built()

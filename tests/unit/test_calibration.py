@@ -24,6 +24,7 @@ def workload(samples: np.ndarray, labels: np.ndarray) -> Workload:
     module.preprocess = lambda raw: raw.astype(np.float32) / 255
     module.INPUT_SHAPE = samples.shape[1:]
     module.INPUT_RANGE = (0, 1)
+    module.LABELS = tuple("0123456789")
     return Workload("made_up", module)
 
 

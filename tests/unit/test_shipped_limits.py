@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
@@ -39,5 +38,3 @@ def test_a_shipped_limit_is_at_most_half_as_much_again_as_what_was_measured(
         assert limit <= measured <= 1.5 * limit
     else:
         assert measured <= limit <= 1.5 * measured
-
-

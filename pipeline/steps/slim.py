@@ -1,0 +1,192 @@
+"""Lossless canonical form of a `.tflite`: what no interpreter computes with is left out.
+
+Names, metadata, signatures, leftover calibration ranges and unused buffers go; buffers of equal
+content become one, and equal vectors are stored once (FlatBuffers allows several references to
+one vector). The order of writing is fixed, so equal models give equal bytes. The operators, their
+options, the weights and the quantization parameters stay as they are, and the outputs on the
+reference samples are held against the source's bit by bit.
+
+Schema: tensorflow/compiler/mlir/lite/schema/schema.fbs; FlatBuffers' internals:
+https://flatbuffers.dev/internals.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline.errors import StepFailed
+
+if TYPE_CHECKING:
+    from pipeline.workload import Workload
+
+CONSUMES = "tflite"
+PRODUCES = "tflite"
+LIBRARIES = ("numpy", "flatbuffers", "ai-edge-litert")
+
+BUFFER_ALIGNMENT = 16  # bytes; what the schema forces for the data of a buffer
+
+
+class Config(BaseModel):
+    """What is kept although nothing computes with it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    keep_names: bool = Field(False, description="Keep the names of tensors and subgraphs, and the signatures.")
+    runner: str = Field("host", description="Runner on which the outputs are compared before and after.")
+
+
+def run(source: Path, workload: Workload, config: Config, out: Path, report: Any) -> dict[str, Any]:
+    """Write the slim `model.tflite` into `out`; return the bytes before and after, and what was removed.
+
+    Raises StepFailed when an output on the reference samples differs in a single bit.
+    """
+    import numpy as np
+
+    from pipeline.runner import Settings, find_runner
+    from pipeline.verify import REFERENCE_FILE
+
+    before, after = source / "model.tflite", out / "model.tflite"
+    content, removed = slim(before.read_bytes(), keep_names=config.keep_names)
+    after.write_bytes(content)
+    shutil.copyfile(source / REFERENCE_FILE, out / REFERENCE_FILE)
+    count = len(np.load(source / REFERENCE_FILE))
+    samples = workload.preprocess(workload.load("validation")[0][:count])
+    result = find_runner(config.runner).run({"before": before, "after": after}, samples, Settings())
+    outputs = {name: model.outputs for name, model in result.models.items()}
+    different = int((outputs["before"] != outputs["after"]).any(axis=1).sum())
+    if different:
+        raise StepFailed(
+            "the slim file does not compute what its source computes",
+            received=f"{different} of {count} outputs differ",
+            expected="outputs that are equal bit by bit",
+            fix="take the slim step out of the recipe, and report the model",
+        )
+    return {"bytes_before": before.stat().st_size, "bytes_after": len(content), "removed": removed}
+
+
+def slim(content: bytes, *, keep_names: bool = False) -> tuple[bytes, dict[str, int]]:
+    """Return the canonical file and how many names, ranges, buffers, … were removed."""
+    import ai_edge_litert.schema_py_generated as schema
+
+    model = schema.ModelT.InitFromPackedBuf(content)
+    removed = {
+        "metadata": len(model.metadata or ()),
+        "signatures": 0 if keep_names else len(model.signatureDefs or ()),
+        "names": 0,
+        "ranges": 0,
+        "shape_signatures": 0,
+    }
+    model.metadata = model.metadataBuffer = model.description = None
+    if not keep_names:
+        model.signatureDefs = None
+    for graph in model.subgraphs:
+        if not keep_names:
+            graph.name = None
+        for tensor in graph.tensors:
+            if not keep_names and tensor.name is not None:
+                tensor.name = None
+                removed["names"] += 1
+            _strip_tensor(tensor, removed)
+        for operator in graph.operators:
+            for name in ("intermediates", "mutatingVariableInputs", "customOptions"):
+                if getattr(operator, name) is not None and len(getattr(operator, name)) == 0:
+                    setattr(operator, name, None)
+    removed["buffers"] = _merge_buffers(model)
+    packed = _pack(model, schema)
+    return packed, removed
+
+
+def _strip_tensor(tensor: Any, removed: dict[str, int]) -> None:
+    signature = tensor.shapeSignature
+    if signature is not None and list(signature) == list(tensor.shape):
+        tensor.shapeSignature = None  # it says again what the shape says
+        removed["shape_signatures"] += 1
+    quantization = tensor.quantization
+    if quantization is None:
+        return
+    if quantization.min is not None or quantization.max is not None:
+        quantization.min = quantization.max = None
+        removed["ranges"] += 1
+    if quantization.scale is None and quantization.details is None:
+        tensor.quantization = None
+
+
+def _merge_buffers(model: Any) -> int:
+    """Keep one buffer of each content, in the order of first use; buffer 0 stays the empty one."""
+    before = len(model.buffers)
+    empty = model.buffers[0]
+    empty.data = None
+    kept, places = [empty], {b"": 0}
+    for graph in model.subgraphs:
+        for tensor in graph.tensors:
+            data = model.buffers[tensor.buffer].data
+            content = b"" if data is None else bytes(data)
+            if content not in places:
+                places[content] = len(kept)
+                kept.append(model.buffers[tensor.buffer])
+            tensor.buffer = places[content]
+    model.buffers = kept
+    return before - len(kept)
+
+
+def _pack(model: Any, schema: Any) -> bytes:
+    """Serialize with every equal vector of numbers written once and buffers aligned."""
+    import flatbuffers
+
+    class Builder(flatbuffers.Builder):
+        """Gives back the earlier offset when a vector of numbers has been written before."""
+
+        head: int
+
+        def __init__(self) -> None:
+            super().__init__(1024)
+            self.vectors: dict[tuple[int, int, bytes], int] = {}
+            self.start, self.element_size, self.alignment, self.offsets = 0, 0, 0, False
+
+        def StartVector(self, element_size: int, count: int, alignment: int) -> int:
+            self.start, self.element_size, self.alignment, self.offsets = self.Offset(), element_size, alignment, False
+            return super().StartVector(element_size, count, alignment)
+
+        def PrependUOffsetTRelative(self, offset: int) -> None:
+            self.offsets = True  # relative to where they stand: equal bytes mean nothing
+            super().PrependUOffsetTRelative(offset)
+
+        def EndVector(self, *arguments: Any) -> int:
+            count = self.vectorNumElems
+            end = super().EndVector(*arguments)
+            if self.offsets:
+                return end
+            first = self.head + 4  # behind the count
+            content = bytes(self.Bytes[first : first + count * self.element_size])
+            known = self.vectors.setdefault((self.alignment, self.element_size, content), end)
+            if known != end:
+                self.head = len(self.Bytes) - self.start
+            return known
+
+    class AlignedBuffer(schema.BufferT):
+        def Pack(self, builder: Any) -> int:
+            data = None
+            if self.data is not None and len(self.data):
+                content = bytes(self.data)
+                builder.StartVector(1, len(content), BUFFER_ALIGNMENT)
+                builder.head -= len(content)
+                builder.Bytes[builder.head : builder.head + len(content)] = content
+                data = builder.EndVector()
+            schema.BufferStart(builder)
+            if data is not None:
+                schema.BufferAddData(builder, data)
+            return schema.BufferEnd(builder)
+
+    buffers = []
+    for buffer in model.buffers:
+        aligned = AlignedBuffer()
+        aligned.data = buffer.data
+        buffers.append(aligned)
+    model.buffers = buffers
+    builder = Builder()
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    return bytes(builder.Output())
