@@ -258,7 +258,7 @@ DOCUMENTS: dict[str, type[Document]] = {
 
 def schema_text(name: str) -> str:
     """Return the published JSON schema of a document."""
-    return json.dumps(DOCUMENTS[name].model_json_schema(), indent=2, sort_keys=True) + "\n"
+    return json.dumps(DOCUMENTS[name].model_json_schema(mode="serialization"), indent=2, sort_keys=True) + "\n"
 
 
 if __name__ == "__main__":

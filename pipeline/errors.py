@@ -79,7 +79,7 @@ class UnknownName(RequestError):
             f"unknown {kind} {name!r}" + (f" in {where}" if where else ""),
             received=name,
             expected=f"one of {', '.join(known)}" if known else f"a {kind}, but none was found",
-            fix=f"did you mean {near[0]!r}?" if near else "",
+            fix=f"did you mean {near[0]!r}?" if near and near[0] != name else "use one of these names" if known else "",
         )
 
 

@@ -155,8 +155,16 @@ def _check_chain(target: Target, index: int | None, step: ModuleType, previous: 
         f"{target.path}: {place}: the step {name!r} cannot stand here",
         received=f"{name!r}, but {before}",
         expected=f"{name!r} {wanted}",
-        fix=f"move {name!r} before {previous.name!r}" if previous else 'begin the recipe with step = "train"',
+        fix=_chain_fix(name, step, previous),
     )
+
+
+def _chain_fix(name: str, step: ModuleType, previous: Stage | None) -> str:
+    if previous is None:
+        return 'begin the recipe with step = "train"'
+    if step.CONSUMES is None and _short_name(previous.step) == name:
+        return f"take the second {name!r} out"
+    return f"move {name!r} before {previous.name!r}"
 
 
 def _stage(

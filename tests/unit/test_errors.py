@@ -81,7 +81,7 @@ def test_text_holds_what_is_known_and_no_empty_line() -> None:
     ("name", "known", "fix", "expected"),
     [
         ("mobil", ["browser", "mobile"], "did you mean 'mobile'?", "one of browser, mobile"),
-        ("xyz", ["browser", "mobile"], "", "one of browser, mobile"),
+        ("xyz", ["browser", "mobile"], "use one of these names", "one of browser, mobile"),
         ("mobile", [], "", "a target, but none was found"),
     ],
 )

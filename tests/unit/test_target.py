@@ -255,7 +255,7 @@ def test_quantize_before_prune_says_how_to_mend_it(tmp_path: Path) -> None:
 def test_unknown_name_in_the_file(tmp_path: Path, old: str, new: str, place: str, near: str | None) -> None:
     error = refused(tmp_path, GOOD.replace(old, new), UnknownName)
     assert error.message.endswith(place)
-    assert error.fix == (f"did you mean {near!r}?" if near else "")
+    assert error.fix == (f"did you mean {near!r}?" if near else "use one of these names")
 
 
 @pytest.mark.parametrize("wrong", ["mobil", "Mobile", "mobile.toml", "../targets/mobile", "targets/mobile"])
