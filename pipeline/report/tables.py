@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 
 from rich import box
@@ -168,7 +169,8 @@ class _Console(Console):
     """Without colours and bold type where NO_COLOR is set; a reader that went away is the caller's business."""
 
     def __init__(self) -> None:
-        super().__init__(color_system=None if os.environ.get("NO_COLOR") else "auto")
+        piped = None if sys.stdout.isatty() else 160  # a line that is searched or kept is not cut at 80 columns
+        super().__init__(color_system=None if os.environ.get("NO_COLOR") else "auto", width=piped)
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError
