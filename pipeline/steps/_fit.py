@@ -85,6 +85,13 @@ def training_batches(workload: Workload, batch_size: int, seed: int) -> Any:
     return batches.map(batch, num_parallel_calls=1).prefetch(4)
 
 
+def validation_accuracy(model: Any, workload: Workload) -> float:
+    """Return the share of the validation split that the model classifies correctly, 0 to 1."""
+    samples, labels = workload.load("validation")
+    logits = model.predict(workload.preprocess(samples), batch_size=1000, verbose=0)
+    return round(float((logits.argmax(axis=1) == labels).mean()), 6)
+
+
 def save_model(model: Any, out: Path) -> None:
     """Save the model without its optimizer: HDF5 keeps the legacy Keras layers as they are."""
     model.save(out / MODEL_FILE, include_optimizer=False)
