@@ -213,7 +213,8 @@ from pathlib import Path
 from pipeline.images import decode_image, open_image
 print(decode_image(open_image(Path({str(tmp_path / "scan.png")!r})), (28, 28, 1)).min())
 # VmHWM starts anew at exec; ru_maxrss would be that of the process that started this one.
-print(next(int(line.split()[1]) // 1024 for line in open("/proc/self/status") if line.startswith("VmHWM")))
+status = Path("/proc/self/status").read_text().splitlines()
+print(next(int(line.split()[1]) // 1024 for line in status if line.startswith("VmHWM")))
 """
     root = Path(__file__).parents[2]
     run = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, cwd=root)
