@@ -100,7 +100,7 @@ def _make(
 def _refuse_changed(stage: Stage, workload: Workload) -> None:
     """Raise StepFailed when a file that the key names changed since: the output may be the newer file's."""
     forget()
-    now = outside_inputs(stage.step, workload)
+    now = outside_inputs(stage.step, stage.config, workload)
     changed = [
         name
         for part, hashes in now.items()

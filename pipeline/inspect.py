@@ -41,6 +41,8 @@ MULTIPLY_ACCUMULATE: dict[str, Callable[[_Shapes, tuple[int, ...]], int]] = {
         math.prod(output) * math.prod(inputs[0][-2:]) // max(1, math.prod(output[-2:-1]))
     ),
 }
+# Kernels whose output channels lie along the last axis; the others' lie along the first.
+_CHANNELS_LAST = ("DEPTHWISE_CONV_2D", "BATCH_MATMUL")
 _FROM_CONSTANT = ("DEQUANTIZE", "DENSIFY")
 # TFLite's planner lets these write over an input that ends with them; the first four only rename it.
 _RENAMES = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "BITCAST")
@@ -92,6 +94,10 @@ class KernelFacts(_Facts):
     elements: int = Field(description="Number of elements, zeros included.")
     zeros: int = Field(description="Elements whose real value is exactly zero.")
     distinct_values: int = Field(description="Number of different stored values.")
+    distinct_values_per_channel: int = Field(
+        description="Number of different stored values in the output channel that has most; where the kernel is "
+        "stored sparsely, in the whole kernel."
+    )
 
 
 class Inspection(_Facts):
@@ -127,7 +133,7 @@ def inspect_file(path: Path) -> Inspection:
     """
     model = read_model(path)
     operators: list[OperatorFacts] = []
-    kernels: dict[int, Tensor] = {}
+    kernels: dict[int, tuple[str, Tensor]] = {}  # with the operator that reads it first
     weight_bytes: dict[int, int] = {}
     # Elements of each buffer. Two graphs that share one share its weights; two tensors of one graph
     # are two weights, and share a buffer because converters store equal values once.
@@ -147,9 +153,9 @@ def inspect_file(path: Path) -> Inspection:
         for index, operator in enumerate(graph.operators):
             found = _kernels(operator, graph, sources)
             for tensor in found:
-                kernels.setdefault(tensor.buffer, tensor)
+                kernels.setdefault(tensor.buffer, (operator.name, tensor))
             operators.append(_operator_facts(number, index, operator, graph, found))
-    kernel_facts = tuple(_kernel_facts(tensor) for tensor in kernels.values())
+    kernel_facts = tuple(_kernel_facts(name, tensor) for name, tensor in kernels.values())
     main = model.subgraphs[0]
     return Inspection(
         schema_version=model.version,
@@ -260,26 +266,35 @@ def _tensor_facts(index: int, graph: Subgraph) -> TensorFacts:
     )
 
 
-def _kernel_facts(tensor: Tensor) -> KernelFacts:
+def _kernel_facts(operator: str, tensor: Tensor) -> KernelFacts:
     import numpy as np
 
     values = tensor.stored_values()
     points = (0,) if tensor.is_float else tensor.zero_point or (0,)
-    zero: np.ndarray | int = points[0]
-    if len(points) > 1 and not tensor.is_sparse:  # one zero point a channel
-        values = values.reshape(tensor.shape)
-        zero = np.array(points).reshape(
-            [-1 if axis == tensor.quantized_dimension else 1 for axis in range(values.ndim)]
-        )
-    stored_zeros = int(np.count_nonzero(values == zero))
     gaps = tensor.elements - values.size  # a sparse tensor leaves out zeros
+    zero: np.ndarray | int = points[0]
+    channels = values[np.newaxis]
+    if not tensor.is_sparse:
+        axis = -1 if operator in _CHANNELS_LAST else 0
+        if len(points) > 1:  # one zero point a channel, so the file itself names the axis
+            axis, zero = max(tensor.quantized_dimension, 0), np.array(points)[:, np.newaxis]
+        channels = np.moveaxis(values.reshape(tensor.shape), axis, 0)
+        channels = channels.reshape(len(channels), values.size // max(1, len(channels)))
+    stored_zeros = int(np.count_nonzero(channels == zero))
+    distinct = np.unique(values).size
+    # Sorted and compared with its neighbour: all channels at once, however many there are.
+    ordered = np.sort(channels, axis=1)
+    changes = np.count_nonzero(ordered[:, 1:] != ordered[:, :-1], axis=1)
+    most = min(int(changes.max(initial=0)) + 1, distinct)
+    distinct_gap = int(gaps > 0 and stored_zeros == 0)
     return KernelFacts(
         name=tensor.name,
         dtype=tensor.dtype,
         shape=tensor.shape,
         elements=tensor.elements,
         zeros=stored_zeros + gaps,
-        distinct_values=np.unique(values).size + int(gaps > 0 and stored_zeros == 0),
+        distinct_values=distinct + distinct_gap,
+        distinct_values_per_channel=most + distinct_gap,
     )
 
 

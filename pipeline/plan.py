@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from pipeline.errors import BadTarget, DataError, EnvironmentUnsuited, RequestError
-from pipeline.lookup import PACKAGE, find_module
+from pipeline.lookup import PACKAGE, find_module, project_root
 from pipeline.runner import find_runner
 from pipeline.source import file_hash, source_hashes
 from pipeline.store import key_of
@@ -93,6 +93,9 @@ def make_plan(target: Target, workload: Workload, seed: int, root: Path | None =
             fix='add [[recipe]] step = "quantize" at the end',
         )
     trained = next((stage for stage in chain if stage.produces == "keras"), None)
+    for stage in chain:
+        if getattr(stage.step, "GIVES_BASELINE", False):  # it learned this workload from another one's model
+            trained = stage
     float_given = {**given, "input_dtype": "float32", "output_dtype": "float32"}
     step, config = _step(target, ("baseline",), target.baseline, float_given, root)
     _check_chain(target, None, step, trained)
@@ -138,7 +141,8 @@ def _step(
     parameters = {key: value for key, value in entry.items() if key != "step"}
     filled = {key: value for key, value in given.items() if key in step.Config.model_fields}
     try:
-        return step, step.Config.model_validate({**filled, **parameters})
+        context = {"root": root or project_root()}  # where a path in a recipe starts
+        return step, step.Config.model_validate({**filled, **parameters}, context=context)
     except ValidationError as error:
         raise invalid(target.path, place, error, step.Config) from error
 
@@ -180,8 +184,8 @@ def _stage(
         "format": RECORD_FORMAT,
         "step": _short_name(step),
         "workload": workload.name,
-        **outside_inputs(step, workload),
-        "config": {key: value for key, value in parameters.items() if key != "seed"},
+        **outside_inputs(step, config, workload),
+        "config": {key: value for key, value in parameters.items() if key not in ("seed", *given_files(config))},
         "follows": [follows.key] if follows else [],
         "seed": parameters.get("seed"),
         "libraries": {library: _version(library, step) for library in step.LIBRARIES},
@@ -190,12 +194,18 @@ def _stage(
     return Stage(name, step, config, follows.name if follows else None, record)
 
 
-def outside_inputs(step: ModuleType, workload: Workload) -> dict[str, dict[str, str]]:
+def given_files(config: BaseModel) -> dict[str, Path]:
+    """Return the files that a recipe names; each counts by its content: where it lies changes nothing."""
+    return {name: value for name, value in config if isinstance(value, Path)}
+
+
+def outside_inputs(step: ModuleType, config: BaseModel, workload: Workload) -> dict[str, dict[str, str]]:
     """Return the part of a stage's record that comes from files: hashes of source and data as they are on disk."""
     sources = [Path(str(step.__file__)), workload.source]
     if step.PRODUCES == "tflite":
         sources.append(PACKAGE / "verify.py")  # what the file was held against before it was stored
-    return {"source": source_hashes(*sources), "files": _data_hashes(workload)}
+    named = {f"config.{name}": _content_hash(path) for name, path in given_files(config).items()}
+    return {"source": source_hashes(*sources), "files": {**_data_hashes(workload), **named}}
 
 
 def _data_hashes(workload: Workload) -> dict[str, str]:
@@ -223,6 +233,22 @@ def _version(library: str, step: ModuleType) -> str:
             received="no such distribution",
             expected=f"the distribution {library}, which the step names in LIBRARIES",
             fix=f"pip install {library}",
+        ) from error
+
+
+def _content_hash(path: Path) -> str:
+    """Return the SHA-256 of a file, or one over the names and the contents of all files in a folder."""
+    try:
+        if path.is_dir():
+            files = {file.relative_to(path).as_posix(): file for file in path.rglob("*") if file.is_file()}
+            return key_of({name: file_hash(file) for name, file in files.items()})
+        return file_hash(path)
+    except OSError as error:
+        raise DataError(
+            f"{path}, which the recipe names, cannot be read: {error.strerror}",
+            received=str(error.strerror),
+            expected="a file or folder that can be read",
+            fix="correct the path, or the file's permissions",
         ) from error
 
 

@@ -3,24 +3,23 @@
 It was loaded and invoked; its batch is a static 1; its input and output have the number
 formats that were asked for; a full-integer file holds no float tensor and computes no float
 operator; it agrees with its source on validation samples; and what earlier steps promised
-(zeros) is still in the file. A step gives these as `promises` among its facts.
+(zeros, clusters) is still in the file. A step gives these as `promises` among its facts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import StepFailed
-from pipeline.inspect import KernelFacts, float_leftovers, inspect_file
+from pipeline.inspect import Inspection, float_leftovers, inspect_file
 from pipeline.runner import Settings, find_runner
+from pipeline.steps._promises import describe_channels, lost_clusters, lost_zeros
 
 if TYPE_CHECKING:
     from pipeline.workload import Workload
 
 AGREEMENT_MIN = 0.995
-SPARSITY_TOLERANCE = 0.005
 REFERENCE_SAMPLES = 1000
 REFERENCE_FILE = "reference.npy"  # float32 [n, classes]: the source's outputs on the first validation samples
 
@@ -28,8 +27,7 @@ REFERENCE_FILE = "reference.npy"  # float32 [n, classes]: the source's outputs o
 def verify(folder: Path, workload: Workload, promises: dict[str, Any], runner_config: dict[str, Any]) -> dict[str, Any]:
     """Hold `folder/model.tflite` against `promises` and return what it is; raise StepFailed if it fails.
 
-    promises: `input_dtype`, `output_dtype`, `full_integer` (bool), `kernel_zeros` (for each pruned kernel
-    its number of elements and the share of zeros, 0 to 1).
+    promises: `input_dtype`, `output_dtype`, `full_integer` (bool), and those of `steps/_promises.py`.
     runner_config: `runner`, `threads`, `resident_megabytes`, `seconds`.
     """
     model = folder / "model.tflite"
@@ -48,7 +46,7 @@ def verify(folder: Path, workload: Workload, promises: dict[str, Any], runner_co
         leftovers = float_leftovers(found, float_io)
         if leftovers:
             _fail("the full-integer file still computes in float", "; ".join(leftovers[:5]), "integer operators alone")
-    _check_zeros(found.kernels, promises.get("kernel_zeros", []))
+    _check_zeros_and_clusters(found, promises)
     return {
         "sha256": found.sha256,
         "size_bytes": found.size_bytes,
@@ -57,23 +55,32 @@ def verify(folder: Path, workload: Workload, promises: dict[str, Any], runner_co
         "parameters": found.parameters,
         "multiply_accumulates": found.multiply_accumulates,
         "zero_fraction": round(found.zero_fraction, 6),
+        "distinct_values_per_channel": {k.name: k.distinct_values_per_channel for k in found.kernels},
         "operators": found.operator_counts,
         "agreement": _agreement(model, folder / REFERENCE_FILE, workload, runner_config),
     }
 
 
-def _check_zeros(kernels: Sequence[KernelFacts], promised: list[tuple[int, float]]) -> None:
-    """Hold each pruned kernel against a kernel of its size in the file: conversion drops names, not sizes."""
-    left = list(kernels)
-    for elements, share in promised:
-        alike = [kernel for kernel in left if kernel.elements == elements]
-        nearest = min(alike, key=lambda kernel: abs(kernel.zeros / kernel.elements - share), default=None)
-        expected = f"{share:.4f} ± {SPARSITY_TOLERANCE} zeros in a kernel of {elements} weights"
-        if nearest is None:
-            _fail("the file lacks a kernel that was pruned", "no kernel of that size", expected)
-        elif abs(nearest.zeros / elements - share) > max(SPARSITY_TOLERANCE, 1 / elements):
-            _fail("the file does not keep the zeros that were pruned", f"{nearest.zeros / elements:.4f}", expected)
-        left = [kernel for kernel in left if kernel is not nearest]
+def _check_zeros_and_clusters(found: Inspection, promises: dict[str, Any]) -> None:
+    clusters = promises.get("clusters")
+    zeros = [(kernel.elements, kernel.zeros / kernel.elements) for kernel in found.kernels]
+    # In a clustered kernel one value near zero, and with it a whole cluster, may be rounded to zero.
+    lost = lost_zeros(promises.get("kernel_zeros", []), zeros, more_allowed=bool(clusters))
+    if lost:
+        _fail(
+            "the file does not keep the zeros that were pruned",
+            "; ".join(received for received, _ in lost),
+            "; ".join(expected for _, expected in lost),
+        )
+    if clusters:
+        kernels = [(kernel.elements, kernel.distinct_values_per_channel) for kernel in found.kernels]
+        lost_sizes = lost_clusters(clusters, kernels)
+        if lost_sizes:
+            _fail(
+                "the file does not keep the clusters of its weights",
+                describe_channels(kernels),
+                f"at most {clusters['number']} in every output channel of the kernels of {lost_sizes} weights",
+            )
 
 
 def _agreement(model: Path, reference_file: Path, workload: Workload, runner_config: dict[str, Any]) -> float:

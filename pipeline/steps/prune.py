@@ -1,5 +1,15 @@
-"""Magnitude pruning with a polynomial schedule, then fine-tuning: Zhu, Gupta 2017, "To prune,
-or not to prune" (arXiv:1710.01878), through TensorFlow Model Optimization's wrappers.
+"""Pruning and fine-tuning through TensorFlow Model Optimization's wrappers.
+
+    method     what becomes zero                          when
+    magnitude  the smallest weights                       share rises: Zhu, Gupta 2017, "To prune, or not
+                                                          to prune" (arXiv:1710.01878); or constant
+    m_by_n     the m smallest of every n neighbours       all at the first step: Zhou et al. 2021,
+                                                          N:M sparsity (arXiv:2102.04010)
+    block      blocks of the smallest mean or maximum     as magnitude: Narang, Undersander, Diamos
+                                                          2017, block sparsity (arXiv:1711.02782)
+
+Neighbours and blocks are those of the `.tflite`, see `_sparsity.py`. A layer that the method cannot
+prune stays dense and is named with the reason; a model without any other is refused.
 
 TFMOT updates the masks every 100 steps from a step that the caller guesses, so that a
 short run ends, without a word, with no zeros at all. Here begin, end and frequency come
@@ -8,12 +18,15 @@ from the real number of steps, and the achieved sparsity is checked before anyth
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from pipeline.errors import StepFailed
+from pipeline.steps._promises import SPARSITY_TOLERANCE
+from pipeline.steps._sparsity import kernel_variables, pattern_zeros, why_dense
 
 if TYPE_CHECKING:
     from pipeline.workload import Workload
@@ -23,14 +36,31 @@ PRODUCES = "keras"
 LIBRARIES = ("tensorflow", "tf-keras", "tensorflow-model-optimization", "numpy")
 
 MASK_UPDATES_MIN = 20
-SPARSITY_TOLERANCE = 0.005
+_BLOCK_FIELDS = ("block_size", "block_pooling_type")
+_UNUSED = {
+    "magnitude": ("m", "n", *_BLOCK_FIELDS),
+    "m_by_n": ("schedule", "initial_sparsity", "final_sparsity", "ramp_share", *_BLOCK_FIELDS),
+    "block": ("m", "n"),
+}
 
 
 class Config(BaseModel):
-    """How far and how gently weights are removed."""
+    """Which weights are removed, how far and how gently."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    method: Literal["magnitude", "m_by_n", "block"] = Field("magnitude", description="What is removed together.")
+    schedule: Literal["polynomial", "constant"] = Field(
+        "polynomial", description="The share rises from initial to final sparsity, or is final from the first step on."
+    )
+    m: int = Field(2, gt=0, le=31, description="m_by_n: zeros among n neighbours along the inputs.")
+    n: int = Field(4, gt=1, le=32, description="m_by_n: neighbours along the inputs that share m zeros.")
+    block_size: tuple[PositiveInt, PositiveInt] = Field(
+        (1, 4), description="block: outputs and inputs of a dense layer that become zero together."
+    )
+    block_pooling_type: Literal["AVG", "MAX"] = Field(
+        "AVG", description="block: the size of a block's weights by which blocks are compared."
+    )
     final_sparsity: float = Field(0.8, gt=0, lt=1, description="Share of zeros in each pruned kernel at the end.")
     initial_sparsity: float = Field(0.3, ge=0, lt=1, description="Share of zeros at the first mask update.")
     epochs: int = Field(6, ge=2, le=10_000, description="Epochs of fine-tuning; the last one keeps the masks fixed.")
@@ -49,8 +79,19 @@ class Config(BaseModel):
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of order and augmentation.")
 
     @model_validator(mode="after")
-    def _schedule_rises(self) -> Config:
-        if self.initial_sparsity > self.final_sparsity:
+    def _fields_fit(self) -> Config:
+        unused = set(_UNUSED[self.method])
+        if self.schedule == "constant":
+            unused.add("initial_sparsity")
+        for field in sorted(unused):
+            if getattr(self, field) != Config.model_fields[field].default:
+                raise ValueError(
+                    f"{field} does nothing with method {self.method!r} and schedule {self.schedule!r}; "
+                    "expected it to be left out"
+                )
+        if self.m >= self.n:
+            raise ValueError(f"m {self.m} zeros leave nothing of n {self.n} neighbours; expected m below n")
+        if "initial_sparsity" not in unused and self.initial_sparsity > self.final_sparsity:
             raise ValueError(
                 f"initial_sparsity {self.initial_sparsity} is above final_sparsity {self.final_sparsity}; "
                 "expected at most final_sparsity"
@@ -80,47 +121,60 @@ def run(source: Path, workload: Workload, config: Config, out: Path, report: Any
     """Write the pruned, stripped `model.h5` into `out`; return schedule, losses and zeros per kernel.
 
     Raises StepFailed when a kernel's share of zeros is not within 0.5 points of what was asked,
-    or when the model has no layer that TFMOT can prune.
+    or breaks its pattern, or when the model has no layer that TFMOT can prune so.
     """
     from pipeline.keras_legacy import keras, make_repeatable
 
     from tensorflow_model_optimization.sparsity import keras as sparsity  # isort: skip
 
     from pipeline.steps._fit import fit, load_model, save_model, steps_per_epoch
+    from pipeline.steps._promises import kernel_zeros, kernels_of
     from pipeline.workload import Training
 
     make_repeatable(config.seed)
     model = load_model(source)
     settings = Training(**config.model_dump(include=set(Training.model_fields)))
-    schedule = mask_schedule(steps_per_epoch(workload, settings), config.epochs, config.ramp_share)
-    polynomial = sparsity.PolynomialDecay(
-        initial_sparsity=config.initial_sparsity, final_sparsity=config.final_sparsity, **schedule
-    )
-    pruned = prunable_layers(model, config)
+    schedule, parameters = pruning_parameters(config, steps_per_epoch(workload, settings))
+    pruned, left_dense = prunable_layers(model, config)
 
     def wrap(layer: Any) -> Any:
-        if layer.name not in pruned:
-            return layer
-        return sparsity.prune_low_magnitude(layer, pruning_schedule=polynomial)
+        return sparsity.prune_low_magnitude(layer, **parameters) if layer.name in pruned else layer
 
     wrapped = keras.models.clone_model(model, clone_function=wrap)
     facts = fit(wrapped, workload, settings, config.seed, report, (sparsity.UpdatePruningStep(),))
     stripped = sparsity.strip_pruning(wrapped)
-    zeros, promised = _zeros(stripped, pruned, config.final_sparsity)
+    zeros = _zeros(stripped, pruned, config)
     save_model(stripped, out)
     return {
+        "method": config.method,
         "schedule": schedule,
         "zero_fraction": zeros,
+        "left_dense": left_dense,
         # Held against every later file by verify.py: zeros are easily lost on the way.
-        "promises": {"kernel_zeros": promised},
+        "promises": {"kernel_zeros": kernel_zeros(kernels_of(stripped).values())},
         **facts,
     }
 
 
-def prunable_layers(model: Any, config: Config) -> list[str]:
-    """Return the names of the layers that TFMOT can prune and the config does not leave dense."""
-    from tensorflow_model_optimization.python.core.sparsity.keras.prune_registry import PruneRegistry
+def pruning_parameters(config: Config, steps_per_epoch: int) -> tuple[dict[str, int], dict[str, Any]]:
+    """Return when the masks are updated, and what TFMOT's `prune_low_magnitude` takes."""
+    from tensorflow_model_optimization.sparsity.keras import ConstantSparsity, PolynomialDecay
 
+    if config.method == "m_by_n":  # whatever the schedule, TFMOT sets these masks once
+        return {"begin_step": 1, "end_step": 1, "frequency": 1}, {"sparsity_m_by_n": (config.m, config.n)}
+    when = mask_schedule(steps_per_epoch, config.epochs, config.ramp_share)
+    if config.schedule == "constant":
+        schedule = ConstantSparsity(config.final_sparsity, **when)
+    else:
+        schedule = PolynomialDecay(config.initial_sparsity, config.final_sparsity, **when)
+    parameters: dict[str, Any] = {"pruning_schedule": schedule}
+    if config.method == "block":  # Keras has a kernel's inputs first, the file its outputs
+        parameters |= {"block_size": config.block_size[::-1], "block_pooling_type": config.block_pooling_type}
+    return when, parameters
+
+
+def prunable_layers(model: Any, config: Config) -> tuple[list[str], dict[str, str]]:
+    """Return the names of the layers that are pruned, and {name: reason} of those with kernels that stay dense."""
     names = [layer.name for layer in model.layers]
     unknown = sorted(set(config.skip_layers) - set(names))
     if unknown:
@@ -130,41 +184,37 @@ def prunable_layers(model: Any, config: Config) -> list[str]:
             expected=f"names among {', '.join(names)}",
             fix="correct `skip_layers` of the prune step",
         )
-    found = [
-        layer.name
-        for layer in model.layers
-        if layer.name not in config.skip_layers
-        and PruneRegistry.supports(layer)
-        and PruneRegistry._weight_names(layer)
-        and sum(weight.size for weight in layer.get_weights() if weight.ndim > 1) >= config.kernel_elements_min
-    ]
+    with_kernel = [layer for layer in model.layers if any(len(weight.shape) > 1 for weight in layer.weights)]
+    reasons = {layer.name: why_dense(layer, config) for layer in with_kernel}
+    found = [name for name, reason in reasons.items() if not reason]
     if not found:
         raise StepFailed(
-            "the model has no layer that can be pruned",
-            received=f"layers {', '.join(names)}",
+            f"the model has no layer that can be pruned by {config.method}",
+            received="; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or f"layers {', '.join(names)}",
             expected=f"at least one convolution or dense layer of {config.kernel_elements_min} weights or more",
-            fix="take the prune step out of the recipe, shorten `skip_layers`, or lower `kernel_elements_min`",
+            fix="take the prune step out of the recipe, shorten `skip_layers`, lower `kernel_elements_min`, "
+            "or choose another method",
         )
-    return found
+    return found, {name: reason for name, reason in reasons.items() if reason}
 
 
-def _zeros(model: Any, pruned: list[str], asked: float) -> tuple[dict[str, float], list[tuple[int, float]]]:
-    """Check the share of zeros of each pruned layer; return it, and (elements, share asked for) of each kernel."""
-    zeros: dict[str, float] = {}
-    promised: list[tuple[int, float]] = []
-    for layer in model.layers:
-        if layer.name not in pruned:
-            continue
-        kernels = [weight for weight in layer.get_weights() if weight.ndim > 1]
+def _zeros(model: Any, pruned: list[str], config: Config) -> dict[str, float]:
+    """Return, per pruned layer, the share of zeros that follow the pattern; refuse one that is not as asked."""
+    found: dict[str, float] = {}
+    count = pattern_zeros(config)
+    asked = config.m / config.n if config.method == "m_by_n" else config.final_sparsity
+    for name in pruned:
+        kernels = [variable.numpy() for variable in kernel_variables(model.get_layer(name))]
         size = sum(kernel.size for kernel in kernels)
-        zeros[layer.name] = sum(int((kernel == 0).sum()) for kernel in kernels) / size
-        promised += [(int(kernel.size), asked) for kernel in kernels if (kernel == 0).any()]
-        # A small kernel cannot hit the share more closely than one element.
-        if abs(zeros[layer.name] - asked) > max(SPARSITY_TOLERANCE, 1 / size):
+        found[name] = sum(count(kernel) for kernel in kernels) / size
+        # A small kernel cannot hit the share more closely than one element, or one block.
+        grain = math.prod(config.block_size) if config.method == "block" else 1
+        tolerance = 0.5 / size if config.method == "m_by_n" else max(SPARSITY_TOLERANCE, grain / size)
+        if abs(found[name] - asked) > tolerance:
             raise StepFailed(
-                f"the kernel of {layer.name} did not reach the sparsity that was asked for",
-                received=f"{zeros[layer.name]:.4f} zeros in {size} weights",
-                expected=f"{asked} ± {SPARSITY_TOLERANCE}",
+                f"the kernel of {name} did not reach the sparsity that was asked for",
+                received=f"{found[name]:.4f} zeros in {size} weights that follow the method {config.method}",
+                expected=f"{asked} ± {tolerance:.4f}",
                 fix="raise `epochs` of the prune step, so that its schedule can end",
             )
-    return zeros, promised
+    return found

@@ -1,14 +1,11 @@
 """Post-training quantization and conversion to TFLite (Jacob et al. 2018, arXiv:1712.05877).
 
-    scheme    weights  activations  source of the ranges
-    float32   float32  float32      none: the plain conversion
-    float16   float16  float32      none
-    dynamic   int8     float32      at run time
-    int8      int8     int8         representative dataset; full-integer
-    int16x8   int8     int16        representative dataset; full-integer
-
-The model is converted from a concrete function with a fixed batch of 1: `from_keras_model`
-leaves −1 in the shape signature, which microcontrollers and delegates refuse.
+scheme    weights  activations  source of the ranges
+float32   float32  float32      none: the plain conversion
+float16   float16  float32      none
+dynamic   int8     float32      at run time
+int8      int8     int8         representative dataset; full-integer
+int16x8   int8     int16        representative dataset; full-integer
 """
 
 from __future__ import annotations
@@ -17,8 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-
-from pipeline.errors import StepFailed
 
 if TYPE_CHECKING:
     from pipeline.workload import Workload
@@ -68,27 +63,20 @@ class Config(BaseModel):
 def run(source: Path, workload: Workload, config: Config, out: Path, report: Any) -> dict[str, Any]:
     """Write `model.tflite`, and `reference.npy`: the source's outputs on validation samples.
 
-    `reference.npy` is float32 [up to 1000, classes]; the file is held against it before it
-    counts as built. Raises StepFailed when the converter refuses the model, DataError when
-    the representative dataset is unusable.
+    Raises StepFailed when the converter refuses the model, DataError when the representative
+    dataset is unusable.
     """
     import numpy as np
 
     from pipeline.calibration import representative_dataset
     from pipeline.keras_legacy import make_repeatable, tf
+    from pipeline.steps._convert import convert, fixed_batch_converter, save_reference
     from pipeline.steps._fit import load_model
-    from pipeline.verify import REFERENCE_FILE, REFERENCE_SAMPLES
 
     make_repeatable(config.seed)
     model = load_model(source)
-    samples = workload.preprocess(workload.load("validation")[0][:REFERENCE_SAMPLES])
-    np.save(out / REFERENCE_FILE, model.predict(samples, batch_size=250, verbose=0))
-
-    function = tf.function(
-        lambda batch: model(batch, training=False),
-        input_signature=[tf.TensorSpec([1, *workload.input_shape], tf.float32, name="input")],
-    ).get_concrete_function()
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], model)
+    save_reference(model, workload, out)
+    converter = fixed_batch_converter(model, workload)
     facts: dict[str, Any] = {
         "scheme": config.scheme,
         "promises": {
@@ -111,14 +99,5 @@ def run(source: Path, workload: Workload, config: Config, out: Path, report: Any
         ]
         converter.inference_input_type = tf.dtypes.as_dtype(config.input_dtype)
         converter.inference_output_type = tf.dtypes.as_dtype(config.output_dtype)
-    try:
-        content = converter.convert()
-    except Exception as error:  # the converter raises many kinds, RuntimeError to its own
-        raise StepFailed(
-            f"the TFLite converter refuses the model for scheme {config.scheme!r}",
-            received=str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__,
-            expected="operators that TFLite has in this number format",
-            fix="choose another scheme, or replace the layer that the message names",
-        ) from error
-    (out / "model.tflite").write_bytes(content)
+    convert(converter, out, config.scheme)
     return facts

@@ -172,6 +172,32 @@ def test_packed_values_have_a_sign(tmp_path: Path) -> None:
         assert found.kernels[0].zeros == 2
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_distinct_values_are_counted_in_each_output_channel(data: st.DataObject) -> None:
+    operator, rank, channels_axis = data.draw(
+        st.sampled_from(
+            [("CONV_2D", 4, 0), ("FULLY_CONNECTED", 2, 0), ("DEPTHWISE_CONV_2D", 4, 3), ("BATCH_MATMUL", 2, 1)]
+        )
+    )
+    shape = [data.draw(st.integers(1, 4)) for _ in range(rank)]
+    values = np.random.default_rng(data.draw(st.integers(0, 99))).integers(-3, 4, shape).astype(np.int8)
+    kernel = tensor(T.INT8, shape, values, scale=[1.0])
+    if data.draw(st.booleans()):  # scales along another axis decide which one holds the channels
+        channels_axis = data.draw(st.integers(0, rank - 1))
+        count = shape[channels_axis]
+        kernel.more.update(scale=[1.0] * count, zero_point=[0] * count, axis=channels_axis)
+        if count == 1:
+            return  # one scale says nothing of an axis
+    tensors = [tensor(T.INT8, [1] * rank, scale=[1.0]), kernel, tensor(T.INT8, [1, 1], scale=[1.0])]
+    with tempfile.TemporaryDirectory() as folder:
+        path = write(Path(folder) / "m.tflite", (tensors, [(operator, [0, 1], [2])], [0], [2]))
+        (found,) = inspect_file(path).kernels
+    channels = np.moveaxis(values, channels_axis, 0).reshape(shape[channels_axis], -1)
+    assert found.distinct_values_per_channel == max(len(set(channel.tolist())) for channel in channels)
+    assert (found.distinct_values, found.zeros) == (len(set(values.ravel().tolist())), int((values == 0).sum()))
+
+
 def test_blockwise_quantized_weights_are_weights(tmp_path: Path) -> None:
     kernel = tensor(T.INT4, [1, 4], np.array([0xF0, 0xF8], np.uint8), blockwise=True)
     tensors = [tensor(T.FLOAT32, [1, 4]), kernel, tensor(T.FLOAT32, [1, 1])]
@@ -211,6 +237,7 @@ def test_sparse_tensors_leave_out_zeros(tmp_path: Path) -> None:
     found = inspect_file(write(tmp_path / "m.tflite", (tensors, operators, [0], [4])))
     (kernel,) = found.kernels
     assert (kernel.dtype, kernel.elements, kernel.zeros, kernel.distinct_values) == ("float16", 32, 29, 3)
+    assert kernel.distinct_values_per_channel == 3, "where a value lies is not known: of the whole kernel"
     assert found.zero_fraction == 29 / 32
     assert (found.weight_bytes, found.parameters) == (6, 32)
     assert [operator.weight_dtype for operator in found.operators] == [None, None, "float16"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -16,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import EXIT_REQUEST, RequestError
+from pipeline.errors import EXIT_REQUEST, BadTarget, DataError, RequestError
 from pipeline.plan import Plan, make_plan
 from pipeline.store import canonical_json, key_of
 from pipeline.target import load_target
@@ -310,3 +311,84 @@ def test_a_step_of_any_name_gets_a_stage_of_its_own(tmp_path: Path, name: str) -
     assert [stage.follows for stage in plan.stages][:5] == [None, *[stage.name for stage in plan.stages][:4]]
     assert plan.up_to(name).stages == plan.stages[:4]
     assert plan.recipe_only().stages == plan.stages[:5]
+
+
+LOAD = """
+from pathlib import Path
+from pydantic import BaseModel
+CONSUMES, PRODUCES, LIBRARIES = None, "keras", ()
+class Config(BaseModel):
+    path: Path
+    note: str = ""
+def run(source, workload, config, out, report):
+    return {}
+"""
+
+
+def loading(root: Path, path: str) -> dict[str, str]:
+    """Return the keys of the project's plan when its recipe begins with a step that is given a path."""
+    (root / "steps" / "null_load.py").write_text(LOAD)
+    replace(TARGET, 'step = "null_train"', f'step = "null_load"\npath = "{path}"')(root)
+    return keys(plan_of(root))
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_file_that_the_recipe_names_counts_by_its_content(tmp_path: Path, kind: str) -> None:
+    found = []
+    for name, content in (("one", b"1"), ("same", b"1"), ("other", b"2")):
+        root, given = copy_project(tmp_path / name), tmp_path / f"{name}.model"
+        if kind == "folder":
+            given.mkdir()
+            (given / "part").write_bytes(b"part")
+        (given / "weights" if kind == "folder" else given).write_bytes(content)
+        found.append(loading(root, str(given)))
+    assert changed(found[0], found[1]) == set(), "another path alone"
+    assert changed(found[0], found[2]) == set(found[0]), "another content"
+
+
+def test_in_a_folder_that_the_recipe_names_names_count_too(tmp_path: Path) -> None:
+    found = []
+    for name in ("a", "b"):
+        (tmp_path / "models" / name).mkdir(parents=True)
+        (tmp_path / "models" / name / f"{name}.bin").write_bytes(b"1")
+        found.append(loading(copy_project(tmp_path / name), str(tmp_path / "models" / name)))
+    assert changed(*found) == set(found[0])
+
+
+def test_a_file_that_the_recipe_names_and_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        loading(copy_project(tmp_path / "project"), str(tmp_path / "none.h5"))
+    assert "none.h5" in caught.value.message
+    assert caught.value.exit_code == EXIT_REQUEST
+
+
+@pytest.mark.parametrize("in_subfolder", [False, True])
+def test_paths_in_a_recipe_start_at_the_projects_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_subfolder: bool
+) -> None:
+    root = copy_project(tmp_path / "project")
+    (root / "net.h5").write_bytes(b"1")
+    monkeypatch.chdir(root / "data" if in_subfolder else root)
+    replace(TARGET, 'step = "null_train"', 'step = "load"\npath = "net.h5"')(root)
+    first = plan_of(root).stages[0]
+    assert first.config.path == root / "net.h5"
+    assert first.record["files"]["config.path"] == hashlib.sha256(b"1").hexdigest()
+    assert str(root) not in canonical_json(first.record)
+
+
+def test_a_path_that_leads_nowhere_is_refused(tmp_path: Path) -> None:
+    root = copy_project(tmp_path / "project")
+    replace(TARGET, 'step = "null_train"', 'step = "load"\npath = "net.h5"')(root)
+    with pytest.raises(BadTarget) as caught:
+        plan_of(root)
+    assert "recipe[0].path" in caught.value.message
+    assert str(root / "net.h5") in caught.value.expected
+
+
+def test_the_baseline_is_the_first_model_that_knows_the_workload(tmp_path: Path) -> None:
+    root = copy_project(tmp_path / "project")
+    text = (root / "steps" / "null_prune.py").read_text()
+    (root / "steps" / "null_transfer.py").write_text(text + "\nGIVES_BASELINE = True\n")
+    replace(TARGET, PRUNE, f'step = "null_transfer"\n\n[[recipe]]\n{PRUNE}')(root)
+    follows = {stage.name: stage.follows for stage in plan_of(root).stages}
+    assert (follows["null_prune"], follows["baseline"]) == ("null_transfer", "null_transfer")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from pipeline.steps import distill
+from pipeline.steps import distill, transfer
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,13 @@ from pipeline.steps import distill
         (distill, "student", ""),
         (distill, "epochs", 0),
         (distill, "teacher", "other"),
+        (transfer, "head_epochs", 0),
+        (transfer, "epochs", 0),
+        (transfer, "head_learning_rate", 0),
+        (transfer, "learning_rate", 11),
+        (transfer, "unfreeze_layers", -1),
+        (transfer, "batch_size", 0),
+        (transfer, "head", "dense"),
     ],
 )
 def test_values_that_are_refused(step: ModuleType, field: str, value: Any) -> None:
@@ -29,6 +36,6 @@ def test_values_that_are_refused(step: ModuleType, field: str, value: Any) -> No
         step.Config.model_validate({field: value})
 
 
-@pytest.mark.parametrize("step", [distill])
+@pytest.mark.parametrize("step", [distill, transfer])
 def test_every_field_is_described(step: ModuleType) -> None:
     assert all(field.description for field in step.Config.model_fields.values())
