@@ -30,6 +30,7 @@ from pipeline.runner import Device, RunResult, Settings
 if TYPE_CHECKING:
     import numpy as np
 
+BASELINE = "baseline"  # the name of the file that speed-ups are taken over
 ROUNDS = 10  # a block
 LEAST_BLOCKS, MOST_BLOCKS = 3, 8
 MEMORY_PAIRS = 5
@@ -110,24 +111,47 @@ def measure(
     `outputs` of the settings are chosen here. `report` gets {"done": share from 0 to 1}.
     Raises what the runner raises.
     """
-    paths = {"model": model, **({"baseline": baseline} if baseline else {})}
-    steps = MEMORY_PAIRS + MOST_BLOCKS
-    growths: list[int] = []
-    for pair in range(MEMORY_PAIRS):
-        growths += _memory_growth(runner, model, _slice(samples, 0), settings)
-        report({"done": (pair + 1) / steps})
-    memory = median_and_range(growths) if growths else None
+    paths = {"model": model, **({BASELINE: baseline} if baseline else {})}
+    found = measure_together(
+        runner, runner_name, paths, samples, settings, lambda measured: decided(measured["model"]), report
+    )
+    return found["model"]
+
+
+def measure_together(
+    runner: ModuleType,
+    runner_name: str,
+    paths: dict[str, Path],
+    samples: np.ndarray | None,
+    settings: Settings,
+    decided: Callable[[dict[str, Measurement]], bool],
+    report: Callable[[dict], None],
+) -> dict[str, Measurement]:
+    """Measure several files whose rounds take turns in the same processes, as `measure` does one.
+
+    The path named "baseline", if there is one, is what the others' speed-up is taken over; it
+    has no Measurement of its own.
+    """
+    names = [name for name in paths if name != BASELINE]
+    steps = len(names) * MEMORY_PAIRS + MOST_BLOCKS
+    memory: dict[str, Interval | None] = {}
+    for number, name in enumerate(names):
+        growths: list[int] = []
+        for pair in range(MEMORY_PAIRS):
+            growths += _memory_growth(runner, paths[name], _slice(samples, 0), settings)
+            report({"done": (number * MEMORY_PAIRS + pair + 1) / steps})
+        memory[name] = median_and_range(growths) if growths else None
     results: list[RunResult] = []
     while True:
         timing = replace(settings, rounds=ROUNDS, outputs=False)
         results.append(runner.run(paths, _slice(samples, len(results)), timing))
-        report({"done": (MEMORY_PAIRS + len(results)) / steps})
+        report({"done": (steps - MOST_BLOCKS + len(results)) / steps})
         if len(results) < LEAST_BLOCKS:
             continue
-        measurement = _measurement(runner_name, paths, results, settings.threads, memory)
-        if len(results) == MOST_BLOCKS or decided(measurement):
+        found = _measurements(runner_name, paths, results, settings.threads, memory)
+        if len(results) == MOST_BLOCKS or decided(found):
             report({"done": 1.0})
-            return measurement
+            return found
 
 
 def _memory_growth(runner: ModuleType, model: Path, samples: np.ndarray | None, settings: Settings) -> list[int]:
@@ -145,9 +169,13 @@ def _slice(samples: np.ndarray | None, block: int) -> np.ndarray | None:
     return samples[[index % len(samples) for index in range(block * ROUNDS, (block + 1) * ROUNDS)]]
 
 
-def _measurement(
-    runner_name: str, paths: dict[str, Path], results: Sequence[RunResult], threads: int, memory: Interval | None
-) -> Measurement:
+def _measurements(
+    runner_name: str,
+    paths: dict[str, Path],
+    results: Sequence[RunResult],
+    threads: int,
+    memory: dict[str, Interval | None],
+) -> dict[str, Measurement]:
     blocks = {name: [result.models[name].times_ns for result in results] for name in paths}
     percentiles = {name: bootstrap_percentiles(blocks[name]) for name in paths}
 
@@ -168,20 +196,25 @@ def _measurement(
             rounds=sum(len(times) for times in blocks[name]),
         )
 
-    speedup = None
-    if "baseline" in paths:
-        theirs, ours = percentiles["baseline"], percentiles["model"]
+    def speedup(name: str) -> Interval:
         # Resample for resample, both medians come from the same blocks and rounds.
-        speedup = interval(theirs.values[0] / ours.values[0], theirs.resampled[0] / ours.resampled[0], len(results))
-    return Measurement(
-        model_sha256=sha256_of(paths["model"]),
-        baseline_sha256=sha256_of(paths["baseline"]) if "baseline" in paths else None,
-        latency=latency("model"),
-        baseline_latency=latency("baseline") if "baseline" in paths else None,
-        speedup=speedup,
-        memory_bytes=memory,
-        measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
+        theirs, ours = percentiles[BASELINE], percentiles[name]
+        return interval(theirs.values[0] / ours.values[0], theirs.resampled[0] / ours.resampled[0], len(results))
+
+    has_baseline = BASELINE in paths
+    measured_at = datetime.now(UTC).isoformat(timespec="seconds")
+    return {
+        name: Measurement(
+            model_sha256=sha256_of(paths[name]),
+            baseline_sha256=sha256_of(paths[BASELINE]) if has_baseline else None,
+            latency=latency(name),
+            baseline_latency=latency(BASELINE) if has_baseline else None,
+            speedup=speedup(name) if has_baseline else None,
+            memory_bytes=growth,
+            measured_at=measured_at,
+        )
+        for name, growth in memory.items()
+    }
 
 
 def bootstrap_percentiles(blocks: Sequence[np.ndarray]) -> Percentiles:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.benchmark import Interval, Latency
+from pipeline.comparison.document import CandidateRow, Exclusion
 from pipeline.inspect import Inspection
 from pipeline.target import Budgets
 from pipeline.verdict import Verdict
@@ -151,6 +152,23 @@ class ConvertDocument(StageDocument):
     size_bytes: int = Field(description="Size of the file.")
 
 
+class CompareDocument(Document):
+    """What `invoke compare --json` prints, and `compare.json` holds."""
+
+    target: str = Field(description="Name of the target.")
+    workload: str = Field(description="Name of the workload.")
+    seed: int = Field(description="Seed of all candidates.")
+    quick: bool = Field(description="Whether every training was shortened as techniques.toml says.")
+    reference: str = Field(description="The technique that accuracy is compared with.")
+    candidates: list[CandidateRow] = Field(description="The candidates, the reference first.")
+    excluded: list[Exclusion] = Field(description="Techniques that could not be made, and why.")
+    choice: str | None = Field(description="The technique for this target; null where none fits it.")
+    choice_verdicts: list[Verdict] = Field(
+        description="The target's budgets on the choice, accuracy on the test split."
+    )
+    verdict: Literal["pass", "fail", "inconclusive"] = Field(description="The verdict on the choice.")
+
+
 class PredictDocument(Document):
     """What `invoke predict --json` prints."""
 
@@ -247,6 +265,7 @@ DOCUMENTS: dict[str, type[Document]] = {
     "prune": StageDocument,
     "quantize": StageDocument,
     "convert": ConvertDocument,
+    "compare": CompareDocument,
     "predict": PredictDocument,
     "inspect": InspectDocument,
     "targets": TargetsDocument,

@@ -45,15 +45,23 @@ class Done:
 
 
 def execute(
-    plan: Plan, target: Target, workload: Workload, store: Store, root: Path, watch: Watch, *, force: bool = False
+    plan: Plan,
+    target: Target,
+    workload: Workload,
+    store: Store,
+    root: Path,
+    watch: Watch,
+    *,
+    force: bool = False,
+    worker: Worker | None = None,
 ) -> dict[str, Done]:
     """Make what the store does not hold, in the plan's order; return every stage by name.
 
-    `force` makes every stage anew. Raises StepFailed (or a kind of it) when a step fails;
-    what was made before stays in the store.
+    `force` makes every stage anew; several plans may share a `worker`. Raises StepFailed (or a
+    kind of it) when a step fails; what was made before stays in the store.
     """
     done: dict[str, Done] = {}
-    with Worker(root, store.root.parent / "logs" / f"{workload.name}-{target.name}.log") as worker:
+    with contextlib.nullcontext(worker) if worker else worker_of(target, workload, store, root) as worker:
         for stage in plan.stages:
             entry = None if force else store.get(stage.key)
             made = entry is None
@@ -68,6 +76,11 @@ def execute(
             done[stage.name] = Done(stage, entry, made)
             watch.stage_done(stage.name, made, entry.seconds, entry.facts)
     return done
+
+
+def worker_of(target: Target, workload: Workload, store: Store, root: Path) -> Worker:
+    """Return the process in which the steps of a target's plans run; it starts when a stage has to be made."""
+    return Worker(root, store.root.parent / "logs" / f"{workload.name}-{target.name}.log")
 
 
 def _make(
@@ -158,6 +171,7 @@ class Worker:
     def __init__(self, root: Path, log: Path):
         self.root, self.log = root, log
         self.process: subprocess.Popen[str] | None = None
+        self.started = False  # a second process writes on in the same log
 
     def __enter__(self) -> Worker:
         return self
@@ -177,6 +191,7 @@ class Worker:
             if stream:
                 with contextlib.suppress(OSError):
                     stream.close()
+        self.process = None
 
     def run(self, request: dict[str, Any], watch: Watch) -> dict[str, Any]:
         """Run one step and return {"facts", "seconds"}. Raises what the step raised, or StepFailed."""
@@ -210,7 +225,8 @@ class Worker:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         # The package may be importable only from here (a checkout, a test), so the path goes along.
         path = os.pathsep.join([str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
-        with self.log.open("w", encoding="utf-8") as log:
+        with self.log.open("a" if self.started else "w", encoding="utf-8") as log:
+            self.started = True
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "pipeline.worker", str(self.root), str(os.getpid())],
                 stdin=subprocess.PIPE,

@@ -27,6 +27,7 @@ from pipeline.workload import Workload
 RECORD_FORMAT = 1
 STEP_MARKER = "PRODUCES"
 STEP_CONTRACT = ("Config", "CONSUMES", "PRODUCES", "LIBRARIES", "run")
+SLIM = "slim"  # the step that a target with a budget of size has without asking
 BASELINE, EVALUATE, EVALUATE_BASELINE = "baseline", "evaluate", "evaluate_baseline"
 
 
@@ -77,9 +78,14 @@ class Plan:
 def make_plan(target: Target, workload: Workload, seed: int, root: Path | None = None) -> Plan:
     """Return the stages of a build. Raises BadTarget or UnknownName for any mistake in the recipe."""
     runner = find_runner(target.runner, root, where=f"{target.path}: runner")
-    given = {"seed": seed, "input_dtype": target.input_dtype, "output_dtype": target.output_dtype}
+    given = {
+        "seed": seed,
+        "input_dtype": target.input_dtype,
+        "output_dtype": target.output_dtype,
+        "runner": target.runner,
+    }
     chain: list[Stage] = []
-    for index, entry in enumerate(target.recipe):
+    for index, entry in enumerate(whole_recipe(target)):
         step, config = _step(target, ("recipe", index), entry, given, root)
         previous = chain[-1] if chain else None
         _check_chain(target, index, step, previous)
@@ -119,6 +125,13 @@ def make_plan(target: Target, workload: Workload, seed: int, root: Path | None =
         _stage(EVALUATE_BASELINE, evaluate, evaluate.Config(**settings), baseline, workload, version),
     )
     return Plan(stages, final.name)
+
+
+def whole_recipe(target: Target) -> tuple[dict[str, Any], ...]:
+    """Return the recipe, with the slim step that a budget of size asks for: it takes nothing but bytes."""
+    has_one = any(entry.get("step") == SLIM for entry in target.recipe)
+    wanted = target.budgets.size_bytes is not None if target.slim is None else target.slim
+    return target.recipe if has_one or not wanted else (*target.recipe, {"step": SLIM})
 
 
 def _step(

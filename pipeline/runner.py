@@ -60,6 +60,7 @@ class ModelRun:
     outputs: np.ndarray | None  # float32 [n, *output_shape], scale and zero point applied
     times_ns: np.ndarray  # int64 [rounds, invocations a round]; empty without timed rounds
     kernels: str  # who computed: "XNNPACK delegate, 5 of 5 operators", "reference kernels", …
+    first_answer_ns: int | None = None  # from the file on disk to its first output; None where it is not measured
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,9 @@ class Target(Strict):
     recipe: tuple[dict[str, Any], ...] = Field(
         strict=False, min_length=1, description="Ordered steps: each names a step and gives its parameters."
     )
+    slim: bool | None = Field(
+        None, description="Whether a slim step ends the recipe; left out: where there is a budget of size_bytes."
+    )
     baseline: dict[str, Any] = Field(
         {"step": "quantize", "scheme": "float32"},
         description="Step that makes the float file, which the result is compared with, from the trained model.",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import os
 import sys
 from collections.abc import Callable
@@ -94,14 +95,13 @@ def _write(printing: Callable[[], None]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader has seen enough; the exit code stays
 
 
-def _show(document: Any, json: bool, table: str) -> None:
-    """Print a document on stdout: as JSON, or through the named function of report/tables.py."""
+def _show(document: Any, json: bool, table: str, module: str = "tables") -> None:
+    """Print a document on stdout: as JSON, or through the named function of a module in report/."""
     if json:
         _write(lambda: print(document.model_dump_json(indent=2)))
     else:
-        from pipeline.report import tables
-
-        _write(lambda: getattr(tables, table)(document))
+        report = importlib.import_module(f"pipeline.report.{module}")
+        _write(lambda: getattr(report, table)(document))
 
 
 def _request(target: str, workload: str, seed: str) -> tuple[Any, Any, int, Any, Any]:
@@ -212,6 +212,47 @@ def bench(context, target="", workload="", model="", json=False):
     return exit_code(document.verdict)
 
 
+@task(
+    help=_help(
+        "target",
+        "workload",
+        "seed",
+        "json",
+        "dry_run",
+        techniques="names from techniques.toml, separated by commas; left out: all of them",
+        quick="shorten every training as techniques.toml says",
+        scenarios="also measure on corrupted test pictures, after a cold start and without a pause",
+    )
+)
+@_exits
+def compare(
+    context,
+    target="mobile",
+    workload="mnist",
+    techniques="",
+    seed="0",
+    quick=False,
+    scenarios=False,
+    dry_run=False,
+    json=False,
+):
+    """Try techniques side by side over one training, measure their files together, and choose for the target."""
+    from pipeline.comparison.compare import compare_and_write, comparison_plan
+    from pipeline.verdict import exit_code
+
+    found, learned, number, project, watch = _request(target, workload, seed)
+    options = {"techniques": techniques, "quick": quick}
+    if dry_run:
+        _show(comparison_plan(found, learned, number, project, **options), json, "print_plan")
+        return 0
+    try:
+        document = compare_and_write(found, learned, number, project, watch, scenarios=scenarios, **options)
+    finally:
+        watch.close()
+    _show(document, json, "print_comparison", "comparison")
+    return exit_code(document.verdict)
+
+
 @task(help=_help("target", "workload", "json", image="a picture of any size and mode", invert="swap dark and light"))
 @_exits
 def predict(context, image, target="mobile", workload="mnist", invert=False, json=False):
@@ -294,7 +335,7 @@ def clean(context, store=False, dry_run=False, json=False):
 
 
 def _collection() -> Collection:
-    collection = Collection(train, prune, quantize, convert, build, bench, predict, inspect, targets, clean)
+    collection = Collection(train, prune, quantize, convert, build, bench, compare, predict, inspect, targets, clean)
     store = Collection("store")
     store.add_task(store_list, name="list", default=True)
     store.add_task(store_verify, name="verify")

@@ -13,16 +13,16 @@ from rich.table import Table
 
 from pipeline.report.terminal import duration
 
-_COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow", "not applicable": "dim"}
+COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow", "not applicable": "dim"}
 
 
 def print_build(document: Any) -> None:
     """Print the budget table, the file's numbers and the verdict of a BuildDocument."""
-    console = _console()
+    console = console_on_stdout()
     train = next((stage for stage in document.stages if "summary" in stage.facts), None)
     if train and train.state == "made":
         console.print("\n".join(train.facts["summary"]), markup=False, highlight=False)
-    _print_budgets(console, document.verdicts)
+    print_budgets(console, document.verdicts)
     files = (stage.facts["file"] for stage in document.stages if "file" in stage.facts)
     file = next(file for file in files if file["sha256"] == document.sha256)
     latency = document.latency
@@ -40,31 +40,32 @@ def print_build(document: Any) -> None:
         f"predictions {shown} (label→predicted, the first test samples)",
     ]
     console.print("\n".join(lines), markup=False, highlight=False)
-    _print_verdict(console, document.verdict, f"{document.workload} for {document.target}")
+    print_verdict(console, document.verdict, f"{document.workload} for {document.target}")
 
 
 def print_bench(document: Any) -> None:
     """Print each result of a BenchDocument."""
-    console = _console()
+    console = console_on_stdout()
     for result in document.results:
         title = f"{result.workload} for {result.target}: " if result.target else ""
         console.print(f"{title}{result.model}", markup=False, highlight=False)
         console.print(f"latency     {_latency(result.latency)}", markup=False, highlight=False)
         if result.verdicts:
-            _print_budgets(console, result.verdicts)
-            _print_verdict(console, result.verdict, result.target)
+            print_budgets(console, result.verdicts)
+            print_verdict(console, result.verdict, result.target)
 
 
 def print_plan(document: Any, console: Console | None = None) -> None:
     """Print the stages of a PlanDocument, each with what caused it to be made."""
-    console = console or _console()
+    console = console or console_on_stdout()
+    width = max([18, *(len(stage.name) + 2 for stage in document.stages)])
     for stage in document.stages:
         expected = f", about {duration(stage.expected_seconds)}" if stage.expected_seconds else ""
         reason = f" — {stage.reason}" if stage.reason else ""
-        line = f"{stage.name:<18}{stage.key[:12]}  {stage.state}{expected}{reason}"
+        line = f"{stage.name:<{width}}{stage.key[:12]}  {stage.state}{expected}{reason}"
         console.print(line, markup=False, highlight=False, soft_wrap=True)
         for change in stage.changes:
-            text = f"{'':<18}  {change['field']}: {_short(change['before'])} → {_short(change['after'])}"
+            text = f"{'':<{width}}  {change['field']}: {_short(change['before'])} → {_short(change['after'])}"
             console.print(text, markup=False, highlight=False, soft_wrap=True)
     if document.expected_seconds:
         console.print(f"about {duration(document.expected_seconds)} in all", markup=False, highlight=False)
@@ -72,7 +73,7 @@ def print_plan(document: Any, console: Console | None = None) -> None:
 
 def print_inspection(document: Any) -> None:
     """Print an InspectDocument: totals, inputs and outputs, operators."""
-    console, found = _console(), document.inspection
+    console, found = console_on_stdout(), document.inspection
     lines = [
         f"{document.path}: {found.size_bytes:,} bytes, {found.deflated_bytes:,} deflated, "
         f"{found.weight_bytes:,} of weights",
@@ -85,7 +86,7 @@ def print_inspection(document: Any) -> None:
     leftovers = document.float_leftovers
     lines.append("full-integer: " + ("yes" if not leftovers else f"no: {'; '.join(leftovers[:8])}"))
     console.print("\n".join(lines), markup=False, highlight=False)
-    table = _table("#", "operator", "inputs", "outputs", "number formats", "multiply-accumulates")
+    table = table_of("#", "operator", "inputs", "outputs", "number formats", "multiply-accumulates")
     for operator in found.operators:
         table.add_row(
             str(operator.index),
@@ -100,7 +101,7 @@ def print_inspection(document: Any) -> None:
 
 def print_stages(document: Any) -> None:
     """Print a StageDocument or ConvertDocument: its stages, and where the output is."""
-    console = _console()
+    console = console_on_stdout()
     last = document.stages[-1]
     lines = [*last.facts["summary"]] if "summary" in last.facts else []
     for stage in document.stages:
@@ -116,7 +117,7 @@ def print_stages(document: Any) -> None:
 
 def print_prediction(document: Any) -> None:
     """Print a PredictDocument: the class and how sure the file is."""
-    _console().print(f"{document.predicted}  {document.confidence:.1%}", markup=False, highlight=False)
+    console_on_stdout().print(f"{document.predicted}  {document.confidence:.1%}", markup=False, highlight=False)
 
 
 def print_clean(document: Any) -> None:
@@ -128,7 +129,7 @@ def print_clean(document: Any) -> None:
 
 def print_targets(document: Any) -> None:
     """Print a TargetsDocument as a table."""
-    table = _table("target", "runner", "recipe", "budgets", "last verdict", "description")
+    table = table_of("target", "runner", "recipe", "budgets", "last verdict", "description")
     for row in document.targets:
         budgets = {name: limit for name, limit in row.budgets.model_dump().items() if limit is not None}
         table.add_row(
@@ -139,13 +140,13 @@ def print_targets(document: Any) -> None:
             "\n".join(f"{workload}: {verdict}" for workload, verdict in row.last.items()) or "not built",
             escape(row.error or row.description),
         )
-    _console().print(table)
+    console_on_stdout().print(table)
 
 
 def print_store(document: Any) -> None:
     """Print a StoreDocument as a table and a line of what was done."""
-    console = _console()
-    table = _table("key", "step", "workload", "bytes", "made", "damage")
+    console = console_on_stdout()
+    table = table_of("key", "step", "workload", "bytes", "made", "damage")
     for entry in document.entries:
         table.add_row(
             entry.key[:12],
@@ -176,20 +177,20 @@ class _Console(Console):
         raise BrokenPipeError
 
 
-def _console() -> Console:
+def console_on_stdout() -> Console:
     return _Console()
 
 
-def _table(*columns: str) -> Table:
+def table_of(*columns: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for number, column in enumerate(columns):
         table.add_column(column, overflow="fold", no_wrap=number == 0)
     return table
 
 
-def _print_budgets(console: Console, verdicts: list[Any]) -> None:
+def print_budgets(console: Console, verdicts: list[Any]) -> None:
     """Print what passed and by how much, and below it why a limit decides nothing."""
-    table = _table("budget", "limit", "measured", "margin", "verdict")
+    table = table_of("budget", "limit", "measured", "margin", "verdict")
     for verdict in verdicts:
         interval = f" ({_limit(verdict.interval[0])}–{_limit(verdict.interval[1])})" if verdict.interval else ""
         table.add_row(
@@ -197,7 +198,7 @@ def _print_budgets(console: Console, verdicts: list[Any]) -> None:
             _limit(verdict.limit),
             "" if verdict.measured is None else _limit(verdict.measured) + interval,
             _margin(verdict),
-            f"[{_COLOURS[verdict.verdict]}]{verdict.verdict}[/]",
+            f"[{COLOURS[verdict.verdict]}]{verdict.verdict}[/]",
         )
     console.print(table)
     for verdict in verdicts:
@@ -230,8 +231,8 @@ def _latency(latency: Any) -> str:
     )
 
 
-def _print_verdict(console: Console, verdict: str, what: str) -> None:
-    console.print(f"[{_COLOURS[verdict]}]{verdict}[/]: {escape(what)}", highlight=False)
+def print_verdict(console: Console, verdict: str, what: str) -> None:
+    console.print(f"[{COLOURS[verdict]}]{verdict}[/]: {escape(what)}", highlight=False)
 
 
 def _shape(shape: Any) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from pipeline.watch import Watch
 
 ESTIMATE_AFTER_SECONDS = 2.0
+NAMED_STAGES = 8  # of more than these the line says how many
 
 
 def terminal_watch() -> Watch:
@@ -33,7 +34,8 @@ def plan_line(stages: list[tuple[str, bool, float | None]], expected_seconds: fl
         return f"{len(stages)} stages, all of them in the store"
     kept = f" ({len(stages) - len(missing)} more are in the store)" if len(missing) < len(stages) else ""
     expected = f"about {duration(expected_seconds)}, {source}" if expected_seconds else f"time unknown: {source}"
-    return f"to make: {', '.join(missing)}{kept}; {expected}"
+    what = ", ".join(missing) if len(missing) <= NAMED_STAGES else f"{len(missing)} stages"
+    return f"to make: {what}{kept}; {expected}"
 
 
 class PlainWatch(Watch):

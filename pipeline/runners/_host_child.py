@@ -6,7 +6,8 @@
     FOLDER/samples.npy      float32 [n, *input_shape]; without it, seeded random samples
     FOLDER/<i>.outputs.npy  float32 [n, *output_shape] of model i
     FOLDER/<i>.times.npy    int64 [rounds, invocations a round] of model i, nanoseconds
-    FOLDER/result.json      {"operators": [[delegated, all] or null, …]} or {"error": {…}}
+    FOLDER/result.json      {"operators": [[delegated, all] or null, …], "first_answer_ns": […]}
+                            or {"error": {…}}
     FOLDER/status           this process's /proc/self/status at the end
 
 It imports nothing of the project and no TensorFlow, so that its memory is the interpreter's.
@@ -50,6 +51,7 @@ class Model:
     """One loaded model; applies scales and zero points."""
 
     def __init__(self, path: str, request: dict[str, Any], samples: np.ndarray | None):
+        started = time.perf_counter_ns()
         self.interpreter = Interpreter(model_path=path, num_threads=request["threads"])
         self.interpreter.allocate_tensors()
         self.inputs = self.interpreter.get_input_details()
@@ -65,6 +67,7 @@ class Model:
         self.output = outputs[0]
         self.set_sample(0)
         self.interpreter.invoke()
+        self.first_answer_ns = time.perf_counter_ns() - started
 
     def _check_samples(self, path: str, samples: np.ndarray) -> None:
         if len(self.inputs) != 1:
@@ -235,7 +238,10 @@ def _answer(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
                 pass
     for index, times in enumerate(time_rounds(models, request["rounds"]) if request["rounds"] else []):
         np.save(folder / f"{index}.times.npy", times)
-    return {"operators": [count_delegated(model.interpreter) for model in models]}
+    return {
+        "operators": [count_delegated(model.interpreter) for model in models],
+        "first_answer_ns": [model.first_answer_ns for model in models],
+    }
 
 
 def _die_with_parent(parent: int) -> None:

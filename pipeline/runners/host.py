@@ -92,6 +92,7 @@ def run(models: Mapping[str, Path], samples: np.ndarray | None, settings: Settin
                 outputs=np.load(folder / f"{index}.outputs.npy") if settings.outputs else None,
                 times_ns=np.load(folder / f"{index}.times.npy") if settings.rounds else np.empty((0, 0), np.int64),
                 kernels=_kernels(result["operators"][index], log),
+                first_answer_ns=result["first_answer_ns"][index],
             )
             for index, name in enumerate(models)
         }

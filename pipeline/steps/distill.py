@@ -1,6 +1,7 @@
 """Distillation: the model that comes in teaches a smaller student (Hinton, Vinyals, Dean 2015,
 arXiv:1503.02531). A student of the teacher's own architecture, `student = "same"`, is a born-again
-network (Furlanello et al. 2018, arXiv:1805.04770).
+network (Furlanello et al. 2018, arXiv:1805.04770); `student = "narrow"` is the teacher itself after
+structured pruning, as `prune_channels` cuts it, which then learns from the whole one.
 
     loss = alpha · T² · KL(softmax(teacher / T) ‖ softmax(student / T)) + (1 − alpha) · CE(labels, student)
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pipeline.errors import BadWorkload, UnknownName
 
@@ -24,7 +25,7 @@ CONSUMES = "keras"
 PRODUCES = "keras"
 LIBRARIES = ("tensorflow", "tf-keras", "numpy")
 
-SAME = "same"
+SAME, NARROW = "same", "narrow"
 
 
 class Config(BaseModel):
@@ -36,7 +37,10 @@ class Config(BaseModel):
         "build_student",
         min_length=1,
         description="Function of the workload's module that returns the untrained student; or same: the teacher's "
-        "architecture, freshly initialized.",
+        "architecture, freshly initialized; or narrow: the teacher without its less important channels.",
+    )
+    keep_ratio: float | None = Field(
+        None, gt=0, lt=1, description="For the student narrow: share of the channels that every layer keeps."
     )
     temperature: float = Field(4.0, gt=0, le=1000, description="Divides the logits of both in the soft part.")
     alpha: float = Field(0.7, ge=0, le=1, description="Weight of the soft part; the labels have the rest.")
@@ -47,6 +51,15 @@ class Config(BaseModel):
         None, description="Constant, or cosine decay to zero over the whole run."
     )
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of weights, order and augmentation.")
+
+    @model_validator(mode="after")
+    def _ratio_fits(self) -> Config:
+        if (self.keep_ratio is None) == (self.student == NARROW):
+            raise ValueError(
+                f"keep_ratio {self.keep_ratio} does not go with student {self.student!r}; "
+                f"expected a ratio with the student {NARROW!r} and with no other"
+            )
+        return self
 
 
 def run(source: Path, workload: Workload, config: Config, out: Path, report: Any) -> dict[str, Any]:
@@ -61,7 +74,7 @@ def run(source: Path, workload: Workload, config: Config, out: Path, report: Any
 
     make_repeatable(config.seed)
     teacher = load_model(source)
-    student = build_student(workload, teacher, config.student)
+    student = build_student(workload, teacher, config)
     given = config.model_dump(include=set(Training.model_fields), exclude_none=True)
     facts = fit(
         _learner(student, teacher, config), workload, workload.training.model_copy(update=given), config.seed, report
@@ -69,6 +82,7 @@ def run(source: Path, workload: Workload, config: Config, out: Path, report: Any
     save_model(student, out)
     return {
         "student": config.student,
+        "keep_ratio": config.keep_ratio,
         "teacher_parameters": teacher.count_params(),
         "parameters": student.count_params(),
         "teacher_validation_accuracy": validation_accuracy(teacher, workload),
@@ -77,16 +91,19 @@ def run(source: Path, workload: Workload, config: Config, out: Path, report: Any
     }
 
 
-def build_student(workload: Workload, teacher: Any, name: str) -> Any:
-    """Return the untrained student that the workload's function `name` gives, or `same` stands for."""
+def build_student(workload: Workload, teacher: Any, config: Config) -> Any:
+    """Return the student that the workload's function gives, or that `same` or `narrow` stands for."""
     from pipeline.keras_legacy import keras
 
+    name = config.student
+    if config.keep_ratio is not None:
+        return _narrow(teacher, config.keep_ratio)
     if name == SAME:
         return keras.models.clone_model(teacher)  # a clone has initial weights
     builder = getattr(workload.module, name, None)
     if not callable(builder):
         known = [found for found, value in vars(workload.module).items() if "build" in found and callable(value)]
-        raise UnknownName("student", name, [*known, SAME], where=str(workload.source))
+        raise UnknownName("student", name, [*known, SAME, NARROW], where=str(workload.source))
     student = builder()
     where = f"{workload.source}: {name}()"
     received, expected = _shapes(student), _shapes(teacher)
@@ -105,6 +122,17 @@ def build_student(workload: Workload, teacher: Any, name: str) -> Any:
             fix="make the student smaller, or take the distill step out of the recipe",
         )
     return student
+
+
+def _narrow(teacher: Any, keep_ratio: float) -> Any:
+    """Return the teacher with this share of each layer's channels, the most important ones, and their weights."""
+    from pipeline.steps._channel_graph import cut, importance, trace
+    from pipeline.steps.prune_channels import refuse_unprunable, width_for
+
+    graph = trace(teacher)
+    refuse_unprunable(graph)
+    widths = [width_for(keep_ratio, len(group.channels), 1) for group in graph.groups]
+    return cut(teacher, graph, graph.kept(widths, importance(teacher, graph)))
 
 
 def _shapes(model: Any) -> str:

@@ -87,13 +87,7 @@ def run(source: Path, workload: Workload, config: Config, out: Path, report: Any
     make_repeatable(config.seed)
     model = load_model(source)
     graph = trace(model)
-    if not graph.groups:
-        raise StepFailed(
-            "the model has no layer whose channels can be pruned",
-            received="; ".join(f"{name}: {reason}" for name, reason in graph.obstacles.items()),
-            expected="at least one convolution or dense layer before the last one",
-            fix="take the prune_channels step out of the recipe",
-        )
+    refuse_unprunable(graph)
     scores = importance(model, graph)
     full = [len(group.channels) for group in graph.groups]
     facts: dict[str, Any] = {}
@@ -121,6 +115,17 @@ def run(source: Path, workload: Workload, config: Config, out: Path, report: Any
         **_before_and_after(graph.cost(everything), graph.cost(kept)),
         **facts,
     }
+
+
+def refuse_unprunable(graph: ChannelGraph) -> None:
+    """Raise StepFailed, with each layer's reason, when no channel of the model can be removed."""
+    if not graph.groups:
+        raise StepFailed(
+            "the model has no layer whose channels can be pruned",
+            received="; ".join(f"{name}: {reason}" for name, reason in graph.obstacles.items()),
+            expected="at least one convolution or dense layer before the last one",
+            fix="take the prune_channels step out of the recipe",
+        )
 
 
 def width_for(ratio: float, width: int, multiple: int) -> int:

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from step_runs import run_step, varied
+from step_runs import run_step, saved, varied
 
-from pipeline.errors import EXIT_REQUEST, BadWorkload, UnknownName
+from pipeline.errors import EXIT_REQUEST, BadWorkload, StepFailed, UnknownName
 from pipeline.keras_legacy import keras, make_repeatable
 from pipeline.steps import distill, train
 from pipeline.steps._fit import load_model
@@ -105,10 +105,30 @@ def test_the_teacher_sees_the_augmented_batch_in_inference_mode(tmp_path: Path) 
 def test_same_is_the_teachers_architecture_and_starts_anew(teacher: Path) -> None:
     original = load_model(teacher)
     make_repeatable(1)
-    clone = distill.build_student(varied(), original, "same")
+    clone = distill.build_student(varied(), original, distill.Config(student="same"))
     assert clone.count_params() == original.count_params()
     assert [layer.name for layer in clone.layers] == [layer.name for layer in original.layers]
     assert not np.array_equal(clone.get_weights()[0], original.get_weights()[0])
+
+
+def test_narrow_is_a_part_of_the_teacher_that_learns_from_the_whole(teacher: Path, tmp_path: Path) -> None:
+    facts = run_step(distill, teacher, tmp_path / "out", varied(), student="narrow", keep_ratio=0.5, epochs=1)
+    whole, narrow = load_model(teacher), load_model(tmp_path / "out")
+    assert narrow.get_layer("conv").output_shape[-1] == whole.get_layer("conv").output_shape[-1] // 2
+    assert facts["parameters"] == narrow.count_params() < whole.count_params() / 2
+    assert facts["validation_accuracy"] > 0.75
+    # It starts with the teacher's own filters: those with the largest kernels.
+    started = distill.build_student(varied(), whole, distill.Config(student="narrow", keep_ratio=0.5))
+    filters = whole.get_layer("conv").get_weights()[0].reshape(-1, whole.get_layer("conv").filters).T
+    largest = filters[np.sort(np.argsort(-np.abs(filters).sum(axis=1))[: started.get_layer("conv").filters])]
+    assert np.array_equal(started.get_layer("conv").get_weights()[0].reshape(largest.shape[::-1]).T, largest)
+
+
+def test_a_teacher_that_cannot_be_narrowed_is_refused(tmp_path: Path) -> None:
+    model = keras.Sequential([layers.Flatten(input_shape=(28, 28, 1)), layers.Dense(10, name="logits")])
+    with pytest.raises(StepFailed, match="no layer whose channels can be pruned") as caught:
+        run_step(distill, saved(model, tmp_path / "in"), tmp_path / "out", varied(), student="narrow", keep_ratio=0.5)
+    assert "logits" in caught.value.received
 
 
 @pytest.mark.parametrize(

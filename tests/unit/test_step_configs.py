@@ -21,6 +21,8 @@ from pipeline.steps import distill, transfer
         (distill, "alpha", -0.1),
         (distill, "student", ""),
         (distill, "epochs", 0),
+        (distill, "keep_ratio", 0.5),  # without the student narrow
+        (distill, "student", "narrow"),  # without a ratio
         (distill, "teacher", "other"),
         (transfer, "head_epochs", 0),
         (transfer, "epochs", 0),

@@ -1,0 +1,224 @@
+"""Techniques side by side: every recipe over one training, all files measured together, one choice.
+
+A technique that cannot be planned, made, loaded or verified is left out by name with its error;
+the others go on. What was made lies in the store, so that an interrupted comparison goes on from
+there. Everything that chooses reads the validation split.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.bench import BENCHMARK_SAMPLES
+from pipeline.comparison.choice import choose
+from pipeline.comparison.rows import Made, row_of, settle, verdicts_on
+from pipeline.comparison.techniques import REFERENCE, Candidate, candidates, chosen_names, load_techniques
+from pipeline.errors import DiskFull, PipelineError, RequestError, StepFailed, SystemRefused
+from pipeline.execute import execute, expected_seconds, full_disk_named, worker_of
+from pipeline.files import copy_whole, write_whole
+from pipeline.plan import BASELINE, Plan, Stage
+from pipeline.project import ARTIFACT, Project
+from pipeline.runner import Settings, find_runner
+from pipeline.target import Target
+from pipeline.verdict import overall, undecided
+from pipeline.watch import Watch
+from pipeline.workload import Workload
+
+if TYPE_CHECKING:
+    from pipeline.benchmark import Measurement
+    from pipeline.comparison.document import Exclusion
+    from pipeline.documents import CompareDocument, PlanDocument
+
+# What says nothing about the technique: the comparison as a whole ends.
+FATAL = (DiskFull, SystemRefused)
+FOLDER = "compare"
+
+
+def plan_comparison(
+    target: Target, workload: Workload, seed: int, root: Path, *, techniques: str, quick: bool
+) -> tuple[list[Candidate], float | None]:
+    """Return the candidates, and the seconds that shipped figures give for all of them made cold, if any.
+
+    Raises UnknownName for a technique that is not known, BadTarget for a target or techniques.toml
+    that cannot work.
+    """
+    known = load_techniques(root)
+    found = candidates(target, workload, seed, root, known, chosen_names(known, techniques), quick=quick)
+    shipped = known.expected_seconds.get(workload.name, {}).get("quick" if quick else "all")
+    return found, None if techniques else shipped
+
+
+def stages_of(found: list[Candidate]) -> dict[str, tuple[str, Stage]]:
+    """Return {key: (name for a person, stage)} of all stages, those that several candidates share once."""
+    stages: dict[str, tuple[str, Stage]] = {}
+    for candidate in found:
+        for stage in candidate.plan.stages if isinstance(candidate.plan, Plan) else ():
+            stages.setdefault(stage.key, (f"{candidate.name}: {stage.name}", stage))
+    return stages
+
+
+def forecast(
+    found: list[Candidate], shipped: float | None, project: Project
+) -> tuple[list[tuple[str, bool, float | None]], float | None, str]:
+    """Return (name, in the store, seconds) of each stage, the seconds in all where known, and from where."""
+    known = project.store.entries()
+    rows: list[tuple[str, bool, float | None]] = []
+    for key, (name, stage) in stages_of(found).items():
+        hit = key in known
+        rows.append((name, hit, None if hit else expected_seconds(stage, project.store)))
+    missing = [seconds for _, hit, seconds in rows if not hit]
+    if None not in missing:
+        return rows, sum(seconds for seconds in missing if seconds), "as these stages took here before"
+    return rows, shipped, "measured on 2 cores with nothing in the store" if shipped else "not made here before"
+
+
+def compare(
+    target: Target,
+    workload: Workload,
+    seed: int,
+    project: Project,
+    watch: Watch,
+    *,
+    techniques: str = "",
+    quick: bool = False,
+    scenarios: bool = False,
+) -> CompareDocument:
+    """Make, measure and judge every candidate; copy the files to `compare/`; return the CompareDocument.
+
+    Raises what making the reference raises: without it nothing compares.
+    """
+    from pipeline.comparison.scenarios import add_scenarios
+    from pipeline.documents import CompareDocument
+
+    found, shipped = plan_comparison(target, workload, seed, project.root, techniques=techniques, quick=quick)
+    watch.plan(*forecast(found, shipped, project))
+    folder = project.folder(workload.name, target.name) / FOLDER
+    with full_disk_named(project.store.root), project.store.pinned(list(stages_of(found))):
+        made, excluded = make(found, target, workload, project, watch)
+        for one in made:
+            copy_whole(one.final.entry.folder / ARTIFACT, folder / f"{one.name}.tflite")
+        files = {one.name: folder / f"{one.name}.tflite" for one in made}
+        measured = measure(made, files, target, workload, project, watch)
+    rows = [
+        row_of(one, made[0], measured[one.name], target, workload, str(files[one.name].relative_to(project.root)))
+        for one in made
+    ]
+    settle(rows)
+    if scenarios:
+        add_scenarios(rows, files, target, workload, seed, project.root, watch)
+    choice = choose(rows, rows[0])
+    verdicts = []
+    if choice:
+        chosen = next(one for one in made if one.name == choice.name)
+        verdicts = verdicts_on("test", chosen, target, measured[chosen.name])
+    return CompareDocument(
+        target=target.name,
+        workload=workload.name,
+        seed=seed,
+        quick=quick,
+        reference=REFERENCE,
+        candidates=rows,
+        excluded=excluded,
+        choice=choice.name if choice else None,
+        choice_verdicts=verdicts,
+        verdict=overall(verdicts) if choice else "fail",
+    )
+
+
+def compare_and_write(
+    target: Target,
+    workload: Workload,
+    seed: int,
+    project: Project,
+    watch: Watch,
+    *,
+    techniques: str,
+    quick: bool,
+    scenarios: bool,
+) -> CompareDocument:
+    """Compare, and write compare.json, compare.csv, compare.png and compare.svg beside the files."""
+    from pipeline.report.comparison import comparison_csv
+    from pipeline.report.comparison_plot import draw_comparison
+
+    document = compare(target, workload, seed, project, watch, techniques=techniques, quick=quick, scenarios=scenarios)
+    folder = project.folder(workload.name, target.name) / FOLDER
+    with full_disk_named(folder):
+        write_whole(folder / "compare.json", document.model_dump_json(indent=2) + "\n")
+        write_whole(folder / "compare.csv", comparison_csv(document))
+        draw_comparison(document, folder)
+    watch.note(f"written: {folder.relative_to(project.root)}/compare.json, .csv, .png, .svg, and every file")
+    return document
+
+
+def comparison_plan(
+    target: Target, workload: Workload, seed: int, project: Project, *, techniques: str, quick: bool
+) -> PlanDocument:
+    """Return what a comparison would make, each stage once, and how long that should take."""
+    from pipeline.documents import PlanDocument, PlannedStage
+
+    found, shipped = plan_comparison(target, workload, seed, project.root, techniques=techniques, quick=quick)
+    rows, expected, _ = forecast(found, shipped, project)
+    stages = [
+        PlannedStage(name=name, key=key, state="hit" if hit else "make", expected_seconds=seconds)
+        for key, (name, hit, seconds) in zip(stages_of(found), rows, strict=True)
+    ]
+    return PlanDocument(target=target.name, workload=workload.name, seed=seed, stages=stages, expected_seconds=expected)
+
+
+def make(
+    found: list[Candidate], target: Target, workload: Workload, project: Project, watch: Watch
+) -> tuple[list[Made], list[Exclusion]]:
+    """Execute every plan in one worker process; return what was made, the reference first, and what was not."""
+    made: list[Made] = []
+    excluded: list[Exclusion] = []
+
+    def leave_out(candidate: Candidate, error: PipelineError) -> None:
+        from pipeline.comparison.document import Exclusion
+
+        watch.note(f"{candidate.name} is left out: {error.message}")
+        excluded.append(Exclusion(name=candidate.name, **error.as_dict()))
+
+    with worker_of(target, workload, project.store, project.root) as worker:
+        for candidate in found:
+            if isinstance(candidate.plan, PipelineError):
+                leave_out(candidate, candidate.plan)
+                continue
+            watch.note(f"{candidate.name}: {candidate.technique.description}")
+            try:
+                done = execute(
+                    candidate.plan, candidate.target, workload, project.store, project.root, watch, worker=worker
+                )
+                made.append(Made(candidate, candidate.plan, done))
+            except (StepFailed, RequestError) as error:
+                if candidate.name == REFERENCE or isinstance(error, FATAL):
+                    raise
+                leave_out(candidate, error)
+    return made, excluded
+
+
+def measure(
+    made: list[Made], files: dict[str, Path], target: Target, workload: Workload, project: Project, watch: Watch
+) -> dict[str, Measurement]:
+    """Measure all files and the float file, their rounds interleaved in the same processes."""
+    from pipeline.benchmark import BASELINE as NAME
+    from pipeline.benchmark import measure_together
+    from pipeline.machine_lock import benchmarking
+
+    runner = find_runner(target.runner, project.root)
+    limits = target.limits
+    settings = Settings(
+        target.threads, outputs=False, resident_megabytes=limits.resident_megabytes, seconds=limits.seconds
+    )
+    samples = workload.preprocess(workload.load("validation")[0][:BENCHMARK_SAMPLES])
+    paths = {**files, NAME: made[0].done[BASELINE].entry.folder / ARTIFACT}
+
+    def decided(so_far: dict[str, Measurement]) -> bool:
+        return not any(
+            undecided(verdicts_on("validation", one, target, so_far[one.name]), by_rounds=True) for one in made
+        )
+
+    watch.stage_started("benchmark", None)
+    with benchmarking(watch.note) if runner.MEASURES_TIME else contextlib.nullcontext():
+        return measure_together(runner, target.runner, paths, samples, settings, decided, watch.progress)

@@ -1,0 +1,131 @@
+"""What is compared: `techniques.toml`, the shipped one and the project's own, as targets of one plan each.
+
+Every technique follows the same training: the target's own steps up to the model that its float
+file is made from. What else the target has (runner, threads, limits, budgets) is the same for all.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from pipeline.errors import BadTarget, RequestError, UnknownName
+from pipeline.lookup import PACKAGE
+from pipeline.plan import BASELINE, Plan, make_plan
+from pipeline.target import Strict, Target, invalid
+from pipeline.workload import Workload
+
+FILE = "techniques.toml"
+REFERENCE = "float32"  # what accuracy is compared with
+OWN = "target"  # the target's own recipe
+
+
+class Technique(Strict):
+    """One recipe that is tried after the target's training."""
+
+    description: str = Field(min_length=1, description="One line for tables.")
+    against: str | None = Field(None, description="Technique that says what this one gained; none: nothing does.")
+    float_io: bool = Field(False, description="The file takes and gives float32, whatever the target asks for.")
+    recipe: tuple[dict[str, Any], ...] = Field(
+        strict=False, min_length=1, description="Steps after the training, the last of which gives a .tflite."
+    )
+
+
+class Techniques(Strict):
+    """A whole `techniques.toml`."""
+
+    quick: dict[str, dict[str, Any]] = Field({}, description="By step: parameters that --quick sets.")
+    expected_seconds: dict[str, dict[str, float]] = Field(
+        {}, description="By workload: seconds of a cold comparison of `all` techniques, and of `quick`."
+    )
+    technique: dict[str, Technique] = Field({}, description="The techniques by name, in their order.")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A technique on its way: its plan, or why there is none."""
+
+    name: str
+    technique: Technique
+    target: Target
+    plan: Plan | RequestError  # or why there is none
+
+
+def load_techniques(root: Path) -> Techniques:
+    """Return the shipped techniques and the project's own. Raises BadTarget for a mistake in the latter."""
+    shipped = _read(PACKAGE / FILE)
+    if not (root / FILE).is_file():
+        return shipped
+    own = _read(root / FILE)
+    return Techniques(
+        quick=shipped.quick | own.quick,
+        expected_seconds=shipped.expected_seconds | own.expected_seconds,
+        technique=shipped.technique | own.technique,
+    )
+
+
+def _read(path: Path) -> Techniques:
+    try:
+        return Techniques.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        raise invalid(path, (), error, Techniques) from error
+    except (OSError, ValueError) as error:
+        raise BadTarget(
+            f"{path} cannot be read: {error}",
+            received=str(error),
+            expected="a TOML file of [technique.NAME] tables",
+            fix=f"correct {path.name} at the place that is named",
+        ) from error
+
+
+def chosen_names(techniques: Techniques, asked: str) -> list[str]:
+    """Return the names asked for, comma-separated, and the reference first; all where nothing is asked for.
+
+    Raises UnknownName with the nearest known one.
+    """
+    known = [*techniques.technique, OWN]
+    names = [name.strip() for name in asked.split(",") if name.strip()] or known
+    for name in names:
+        if name not in known:
+            raise UnknownName("technique", name, known, where="--techniques")
+    # What a technique is held against belongs to it: without it, nobody knows what was gained.
+    wanted = {REFERENCE, *names}
+    for name in names:
+        against = techniques.technique[name].against if name != OWN else "int8"
+        if against in techniques.technique:
+            wanted.add(str(against))
+    return sorted((name for name in known if name in wanted), key=lambda name: name != REFERENCE)
+
+
+def candidates(
+    target: Target, workload: Workload, seed: int, root: Path, techniques: Techniques, names: list[str], *, quick: bool
+) -> list[Candidate]:
+    """Return a candidate for each name; one that cannot be planned says why. The target itself must be sound."""
+    plan = make_plan(target, workload, seed, root)
+    stages = [stage.name for stage in plan.stages]
+    trained = next(stage.follows for stage in plan.stages if stage.name == BASELINE)
+    shared = target.recipe[: stages.index(str(trained)) + 1]
+    changes = techniques.quick if quick else {}
+    found = []
+    for name in names:
+        if name == OWN:
+            technique = Technique(
+                description="the target's own recipe", against="int8", recipe=target.recipe[len(shared) :]
+            )
+        else:
+            technique = techniques.technique[name]
+        recipe = tuple({**entry, **changes.get(entry.get("step", ""), {})} for entry in (*shared, *technique.recipe))
+        dtypes = {"input_dtype": "float32", "output_dtype": "float32"} if technique.float_io else {}
+        varied = target.model_copy(update={"recipe": recipe, **dtypes})
+        varied._name, varied._path = target.name, root / FILE if name != OWN else target.path
+        try:
+            found.append(Candidate(name, technique, varied, make_plan(varied, workload, seed, root)))
+        except RequestError as error:
+            if name == REFERENCE:
+                raise
+            found.append(Candidate(name, technique, varied, error))
+    return found

@@ -1,0 +1,141 @@
+"""A comparison for a person: the table, the reasons, the choice; and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import TYPE_CHECKING, Any
+
+from rich.markup import escape
+
+from pipeline.comparison.scenarios import mean_corrupted, warnings
+from pipeline.report.tables import COLOURS, console_on_stdout, print_budgets, print_verdict, table_of
+
+if TYPE_CHECKING:
+    from pipeline.comparison.document import CandidateRow
+    from pipeline.documents import CompareDocument
+
+
+def print_comparison(document: CompareDocument) -> None:
+    """Print a CompareDocument."""
+    console = console_on_stdout()
+    rows = document.candidates
+    scenarios = any(row.corrupted for row in rows)
+    columns = ["technique", "bytes", "deflated", "weights", "validation", "test", "p", "p50 µs", "p90", "memory"]
+    columns += ["zeros", "values", "budgets", *(["corrupted", "first ms"] if scenarios else [])]
+    table = table_of(*columns)
+    for row in rows:
+        mark = ("★" if row.name == document.choice else " ") + ("◆" if row.on_front else " ")
+        table.add_row(f"{mark} {row.name}", *_cells(row, scenarios))
+    console.print(table)
+    console.print(
+        "★ the choice  ◆ on the Pareto front of bytes, p50 and validation accuracy (with its 95% interval)\n"
+        "p: McNemar's test against float32 on validation  values: most distinct weights in a channel",
+        highlight=False,
+    )
+    console.print()
+    for row in rows:
+        for number, reason in enumerate(row.reasons):
+            console.print(f"{row.name if not number else '':<15} {reason}", markup=False, highlight=False)
+    for left_out in document.excluded:
+        text = f"{left_out.name:<15} left out: {left_out.message}; {left_out.received}"
+        console.print(text, markup=False, highlight=False, style="yellow")
+    console.print()
+    _print_choice(console, document)
+
+
+def _cells(row: CandidateRow, scenarios: bool) -> list[str]:
+    low, high = row.validation.interval
+    memory = row.memory_bytes
+    cells = [
+        f"{row.size_bytes:,}",
+        f"{row.deflated_bytes:,}",
+        f"{row.weight_bytes:,}",
+        f"{row.validation.accuracy:.2%} ±{(high - low) / 2:.2%}",
+        f"{row.test.accuracy:.2%}",
+        "" if row.name == "float32" else f"{row.mcnemar.p_value:.2g}",
+        f"{row.latency.p50_us:.1f}",
+        f"{row.latency.p90_us:.1f}",
+        f"{memory.value / 1000:,.0f} kB" if memory else "",
+        f"{row.zero_fraction:.0%}",
+        str(row.distinct_values_per_channel or ""),
+        f"[{COLOURS[row.verdict]}]{row.verdict}[/]" if row.fits_target else "other dtypes",
+    ]
+    if scenarios:
+        mean = mean_corrupted(row)
+        cells += [
+            f"{mean:.1%}" if mean is not None else "",
+            f"{row.cold_start.first_answer_ms.value:.1f}" if row.cold_start else "",
+        ]
+    return cells
+
+
+def _print_choice(console: Any, document: CompareDocument) -> None:
+    rows = {row.name: row for row in document.candidates}
+    if document.choice is None:
+        console.print("no technique fits this target:", markup=False)
+        for row in document.candidates:
+            console.print(f"  {row.name}: {row.not_chosen}", markup=False, highlight=False)
+        return
+    chosen = rows[document.choice]
+    console.print(f"choice for {document.target}: {chosen.name} ({chosen.description})", markup=False, highlight=False)
+    console.print(
+        "the smallest file of those that fit the target and lose no accuracy; of one size the fastest, then the "
+        "smallest when deflated; by validation and measurement alone",
+        markup=False,
+        highlight=False,
+    )
+    print_budgets(console, document.choice_verdicts)
+    print_verdict(console, document.verdict, f"{chosen.file}, accuracy on the test split")
+    for warning in warnings(chosen, document.candidates[0]):
+        console.print(f"on corrupted pictures — {warning}", style="yellow", markup=False, highlight=False)
+    console.print(f"\nits recipe, for targets/{document.target}.toml:\n", markup=False, highlight=False)
+    console.print(escape(recipe_toml(chosen.recipe)), highlight=False)
+
+
+def recipe_toml(recipe: list[dict[str, Any]]) -> str:
+    """Return a recipe as TOML tables."""
+    return "\n\n".join(
+        "\n".join(["[[recipe]]", *(f"{key} = {_toml(value)}" for key, value in entry.items())]) for entry in recipe
+    )
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + " }"
+    return str(value)
+
+
+def comparison_csv(document: CompareDocument) -> str:
+    """Return one line a candidate, with the columns of the table in full precision."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_CSV)
+    for row in document.candidates:
+        interval = row.validation.interval
+        writer.writerow(
+            [
+                *(row.name, row.name == document.choice, row.on_front, row.fits_target, row.verdict),
+                *(row.size_bytes, row.deflated_bytes, row.weight_bytes, row.parameters, row.multiply_accumulates),
+                *(row.validation.accuracy, *interval, row.test.accuracy, row.mcnemar.p_value),
+                *(row.latency.p50_us, *row.latency.p50_us_interval, row.latency.p90_us),
+                *(row.speedup.value if row.speedup else "", row.memory_bytes.value if row.memory_bytes else ""),
+                *(row.zero_fraction, row.distinct_values_per_channel, mean_corrupted(row), row.sha256),
+            ]
+        )
+    return text.getvalue()
+
+
+_CSV = (
+    *("technique", "choice", "on_front", "fits_target", "verdict"),
+    *("size_bytes", "deflated_bytes", "weight_bytes", "parameters", "multiply_accumulates"),
+    *("validation_accuracy", "validation_accuracy_low", "validation_accuracy_high", "test_accuracy", "mcnemar_p"),
+    *("p50_us", "p50_us_low", "p50_us_high", "p90_us", "speedup", "memory_bytes"),
+    *("zero_fraction", "distinct_values_per_channel", "mean_corrupted_accuracy", "sha256"),
+)
