@@ -85,7 +85,7 @@ def make_plan(target: Target, workload: Workload, seed: int, root: Path | None =
         "runner": target.runner,
     }
     chain: list[Stage] = []
-    for index, entry in enumerate(whole_recipe(target)):
+    for index, entry in enumerate(target.recipe):
         step, config = _step(target, ("recipe", index), entry, given, root)
         previous = chain[-1] if chain else None
         _check_chain(target, index, step, previous)
@@ -98,6 +98,10 @@ def make_plan(target: Target, workload: Workload, seed: int, root: Path | None =
             expected="a last step that gives tflite, such as quantize",
             fix='add [[recipe]] step = "quantize" at the end',
         )
+    if len(whole_recipe(target)) > len(target.recipe):
+        step, config = _step(target, ("slim",), {"step": SLIM}, given, root)
+        final = _stage(_unique(SLIM, chain), step, config, final, workload)
+        chain.append(final)
     trained = next((stage for stage in chain if stage.produces == "keras"), None)
     for stage in chain:
         if getattr(stage.step, "GIVES_BASELINE", False):  # it learned this workload from another one's model

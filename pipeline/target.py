@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+import typing
 from pathlib import Path
 from typing import Any, Literal
 
@@ -151,8 +152,11 @@ def key_at(location: tuple[object, ...]) -> str:
 
 def _model_at(model: type[BaseModel], location: tuple[object, ...]) -> type[BaseModel]:
     """Return the model that lies at `location` inside `model`."""
-    for part in location:
+    parts = iter(location)
+    for part in parts:
         annotation = model.model_fields[str(part)].annotation
-        options = (annotation, *getattr(annotation, "__args__", ()))
+        if typing.get_origin(annotation) is dict:
+            next(parts, None)  # the name under which one of several models lies
+        options = (annotation, *typing.get_args(annotation))
         model = next(option for option in options if isinstance(option, type) and issubclass(option, BaseModel))
     return model

@@ -160,7 +160,7 @@ def test_library_versions_count_where_they_shape_the_output(monkeypatch: pytest.
         monkeypatch.setattr(importlib.metadata, "version", lambda name, newer=newer: real(name) + "1" * (name == newer))
         plans.append(keys(make_plan(load_target("mobile"), load_workload("mnist"), 0)))
     assert changed(plans[0], plans[1]) == set(plans[0])
-    assert changed(plans[0], plans[2]) == {"prune", "quantize", "evaluate"}
+    assert changed(plans[0], plans[2]) == {"prune", "quantize", "slim", "evaluate"}
 
 
 @quick
@@ -183,7 +183,7 @@ def test_records_are_json_and_hold_no_path() -> None:
 
 def test_the_second_target_reuses_the_first_ones_training() -> None:
     mobile, browser = (keys(make_plan(load_target(name), load_workload("mnist"), 0)) for name in ("mobile", "browser"))
-    assert changed(mobile, browser) == {"quantize", "evaluate"}
+    assert changed(mobile, browser) == {"quantize", "slim", "evaluate"}
 
 
 def test_a_workload_shares_nothing_with_another() -> None:
@@ -234,12 +234,15 @@ def keys_of_copy(package: Path) -> dict[str, str]:
         ("target.py", set()),
         ("verdict.py", set()),
         ("store.py", set()),
-        ("calibration.py", {"quantize", "baseline", "evaluate", "evaluate_baseline"}),
-        ("verify.py", {"quantize", "baseline", "evaluate", "evaluate_baseline"}),
+        ("calibration.py", {"quantize", "slim", "baseline", "evaluate", "evaluate_baseline"}),
+        ("verify.py", {"quantize", "slim", "baseline", "evaluate", "evaluate_baseline"}),
         ("evaluate.py", {"evaluate", "evaluate_baseline"}),
-        ("steps/prune.py", {"prune", "quantize", "evaluate"}),
-        ("steps/_fit.py", {"train", "prune", "quantize", "baseline", "evaluate", "evaluate_baseline"}),
-        ("workloads/mnist_data.py", {"train", "prune", "quantize", "baseline", "evaluate", "evaluate_baseline"}),
+        ("steps/prune.py", {"prune", "quantize", "slim", "evaluate"}),
+        ("steps/_fit.py", {"train", "prune", "quantize", "slim", "baseline", "evaluate", "evaluate_baseline"}),
+        (
+            "workloads/mnist_data.py",
+            {"train", "prune", "quantize", "slim", "baseline", "evaluate", "evaluate_baseline"},
+        ),
         ("workloads/mnist_dense.py", set()),
     ],
 )
@@ -276,10 +279,41 @@ def test_up_to_a_step(step: str, names: list[str]) -> None:
     assert keys(part) == {name: keys(mobile())[name] for name in names}
 
 
+@pytest.mark.parametrize(
+    ("line", "final"),
+    [
+        ("", "slim"),  # it has a budget of size
+        ("slim = false", "null_quantize"),
+        ("size", "null_quantize"),
+        ("slim = true", "slim"),
+    ],
+)
+def test_a_target_with_a_budget_of_size_is_slimmed_unless_it_says_no(tmp_path: Path, line: str, final: str) -> None:
+    root = copy_project(tmp_path / "project")
+    replace(TARGET, "slim = false\n", f"{line}\n" if line.startswith("slim") else "")(root)
+    if line in ("size", "slim = true"):
+        replace(TARGET, "size_bytes = 20_000\n", "")(root)
+    plan = plan_of(root)
+    assert plan.final == final
+    assert [stage.follows for stage in plan.stages if stage.name == "evaluate"] == [final]
+    if final == "slim":
+        assert next(stage for stage in plan.stages if stage.name == "slim").config.runner == "null"
+
+
+def test_a_slim_step_of_its_own_stands_where_the_recipe_puts_it(tmp_path: Path) -> None:
+    root = copy_project(tmp_path / "project")
+    replace(TARGET, "slim = false\n", "")(root)
+    path = root / TARGET
+    path.write_text(path.read_text() + '\n[[recipe]]\nstep = "slim"\nkeep_names = true\n')
+    plan = plan_of(root)
+    assert [stage.name for stage in plan.stages].count("slim") == 1
+    assert next(stage for stage in plan.stages if stage.name == "slim").config.keep_names
+
+
 def test_recipe_only_ends_with_the_file() -> None:
     part = mobile().recipe_only()
-    assert [stage.name for stage in part.stages] == ["train", "prune", "quantize"]
-    assert part.final == "quantize"
+    assert [stage.name for stage in part.stages] == ["train", "prune", "quantize", "slim"]
+    assert part.final == "slim"
 
 
 @pytest.mark.parametrize("step", ["cluster", "evaluate", "baseline"])
@@ -287,7 +321,7 @@ def test_up_to_a_step_that_the_recipe_does_not_have(step: str) -> None:
     with pytest.raises(RequestError) as caught:
         mobile().up_to(step)
     assert step in caught.value.message
-    assert caught.value.expected == "one of train, prune, quantize"
+    assert caught.value.expected == "one of train, prune, quantize, slim"
     assert caught.value.exit_code == EXIT_REQUEST
 
 

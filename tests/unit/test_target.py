@@ -75,7 +75,7 @@ def test_shipped_target_loads_and_plans(name: str) -> None:
     assert target.name == name
     assert target.path.name == f"{name}.toml"
     assert [entry["step"] for entry in target.recipe] == ["train", "prune", "quantize"]
-    assert make_plan(target, load_workload("mnist"), 0).final == "quantize"
+    assert make_plan(target, load_workload("mnist"), 0).final == "slim"
 
 
 @pytest.mark.parametrize("name", ["mobile", "browser"])

@@ -1,0 +1,80 @@
+"""Statistics and the choice of a comparison, over rows made up for each case."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from comparison_rows import row
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.comparison.choice import choose, mcnemar, pareto_front, why_not, wilson_interval
+
+FLOAT = row("float32", size_bytes=100_000, p50_us=40, fits_target=False)
+
+
+@settings(deadline=None)  # the first call imports SciPy
+@given(st.integers(1, 1000), st.data())
+def test_wilsons_interval_holds_the_share_and_narrows(samples: int, data: st.DataObject) -> None:
+    correct = data.draw(st.integers(0, samples))
+    low, high = wilson_interval(correct, samples)
+    assert 0 <= low <= correct / samples <= high <= 1
+    of_more_low, of_more_high = wilson_interval(10 * correct, 10 * samples)
+    assert of_more_high - of_more_low < high - low
+
+
+def test_wilsons_interval_is_the_published_one() -> None:
+    # Newcombe 1998, Statistics in Medicine 17, table I, method 3: 81 of 263 gives 0.2553 to 0.3662.
+    assert wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+
+
+def test_mcnemar_counts_what_only_one_of_both_gets_right() -> None:
+    reference = np.array([True] * 12 + [False] * 10)
+    other = np.array([True] * 2 + [False] * 10 + [True] * 1 + [False] * 9)
+    found = mcnemar(reference, other)
+    assert (found.only_reference_right, found.only_this_right) == (10, 1)
+    assert found.p_value == pytest.approx(2 * (1 + 11) / 2**11)  # both tails of 11 fair coins
+    assert found.worse
+    assert not mcnemar(other, reference).worse
+    assert mcnemar(reference, reference).p_value == 1
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=20))
+def test_the_front_is_what_nothing_beats(points: list[tuple[int, int]]) -> None:
+    front = pareto_front(points)
+    assert any(front)
+    for point, on_front in zip(points, front, strict=True):
+        beaten = any(other != point and other[0] <= point[0] and other[1] <= point[1] for other in points)
+        assert on_front is not beaten
+
+
+def chosen(*rows: Any) -> str | None:
+    found = choose([FLOAT, *rows], FLOAT)
+    return found.name if found else None
+
+
+def test_the_smallest_that_fits_is_chosen() -> None:
+    large, small = row("large", size_bytes=50_000, p50_us=1), row("small", size_bytes=20_000, p50_us=9)
+    assert chosen(large, small) == "small"
+    assert chosen(large, row("small", size_bytes=20_000, verdict="fail")) == "large"
+    assert chosen(large, row("small", size_bytes=20_000, lost=60, won=10)) == "large", "less accurate, not by chance"
+    assert chosen(large, row("small", size_bytes=20_000, lost=12, won=10)) == "small", "less accurate by chance"
+    assert chosen(row("small", size_bytes=20_000, fits_target=False)) is None
+
+
+def test_among_files_of_a_size_the_fastest_then_the_best_deflated() -> None:
+    slow, fast = row("slow", size_bytes=20_000, p50_us=9), row("fast", size_bytes=20_100, p50_us=5)
+    assert chosen(slow, fast) == "fast"
+    as_fast = row("as_fast", size_bytes=20_050, p50_us=5.04, deflated_bytes=3_000)
+    assert chosen(slow, fast, as_fast) == "as_fast", "the intervals overlap"
+    much_larger = row("much_larger", size_bytes=20_300, p50_us=1)
+    assert chosen(slow, much_larger) == "slow", "more than a hundredth larger"
+
+
+def test_it_says_why_a_row_is_not_the_choice() -> None:
+    assert why_not(row("a"), FLOAT) == ""
+    assert "number formats" in why_not(row("a", fits_target=False), FLOAT)
+    assert "size_bytes" in why_not(row("a", verdict="fail"), FLOAT)
+    assert "less accurate than float32" in why_not(row("a", lost=60, won=10), FLOAT)
