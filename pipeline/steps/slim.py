@@ -13,6 +13,7 @@ https://flatbuffers.dev/internals.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,69 +69,118 @@ def run(source: Path, workload: Workload, config: Config, out: Path, report: Any
     return {"bytes_before": before.stat().st_size, "bytes_after": len(content), "removed": removed}
 
 
-def slim(content: bytes, *, keep_names: bool = False) -> tuple[bytes, dict[str, int]]:
-    """Return the canonical file and how many names, ranges, buffers, … were removed."""
+def slim(content: bytes, *, keep_names: bool = False) -> tuple[bytes, dict[str, dict[str, int]]]:
+    """Return the canonical file, and {kind: {"count", "bytes"}} of what was removed.
+
+    The bytes are what each kind takes in a file that is already laid out anew; what that alone
+    saves is the bytes of `layout`: equal vectors once, and no more padding than is needed. So they
+    add up to the whole difference; one kind may be a few bytes below zero where data had to be aligned.
+    """
     import ai_edge_litert.schema_py_generated as schema
 
     model = schema.ModelT.InitFromPackedBuf(content)
-    removed = {
-        "metadata": len(model.metadata or ()),
-        "signatures": 0 if keep_names else len(model.signatureDefs or ()),
-        "names": 0,
-        "ranges": 0,
-        "shape_signatures": 0,
-    }
+    packed = _pack(model, schema)
+    removed = {"layout": {"bytes": len(content) - len(packed)}}
+    for kind, remove in _REMOVE.items():
+        if keep_names and kind in KEPT_NAMES:
+            continue
+        before = len(packed)
+        count = remove(model)
+        packed = _pack(model, schema)
+        removed[kind] = {"count": count, "bytes": before - len(packed)}
+    return packed, removed
+
+
+def _remove_metadata(model: Any) -> int:
+    found = len(model.metadata or ()) + (model.description is not None)
     model.metadata = model.metadataBuffer = model.description = None
-    if not keep_names:
-        model.signatureDefs = None
+    return found
+
+
+def _remove_signatures(model: Any) -> int:
+    found = len(model.signatureDefs or ())
+    model.signatureDefs = None
+    return found
+
+
+def _remove_names(model: Any) -> int:
+    """Names of tensors and of subgraphs: operators know them by number."""
+    named = [part for graph in model.subgraphs for part in (graph, *graph.tensors) if part.name is not None]
+    for part in named:
+        part.name = None
+    return len(named)
+
+
+def _remove_ranges(model: Any) -> int:
+    """Lowest and highest calibrated values, and tables of quantization parameters that hold none."""
+    found = 0
+    for tensor in _tensors(model):
+        held = tensor.quantization
+        if held is None:
+            continue
+        leftover = held.min is not None or held.max is not None
+        held.min = held.max = None
+        if held.details is None and (held.scale is None or not len(held.scale)):
+            tensor.quantization, leftover = None, True
+        found += leftover
+    return found
+
+
+def _remove_shape_signatures(model: Any) -> int:
+    """Shape signatures that say again what the shape says."""
+    found = 0
+    for tensor in _tensors(model):
+        signature = tensor.shapeSignature
+        if signature is not None and list(signature) == list(tensor.shape):
+            tensor.shapeSignature = None
+            found += 1
+    return found
+
+
+def _remove_empty_vectors(model: Any) -> int:
+    found = 0
     for graph in model.subgraphs:
-        if not keep_names:
-            graph.name = None
-        for tensor in graph.tensors:
-            if not keep_names and tensor.name is not None:
-                tensor.name = None
-                removed["names"] += 1
-            _strip_tensor(tensor, removed)
         for operator in graph.operators:
             for name in ("intermediates", "mutatingVariableInputs", "customOptions"):
                 if getattr(operator, name) is not None and len(getattr(operator, name)) == 0:
                     setattr(operator, name, None)
-    removed["buffers"] = _merge_buffers(model)
-    packed = _pack(model, schema)
-    return packed, removed
+                    found += 1
+    return found
 
 
-def _strip_tensor(tensor: Any, removed: dict[str, int]) -> None:
-    signature = tensor.shapeSignature
-    if signature is not None and list(signature) == list(tensor.shape):
-        tensor.shapeSignature = None  # it says again what the shape says
-        removed["shape_signatures"] += 1
-    quantization = tensor.quantization
-    if quantization is None:
-        return
-    if quantization.min is not None or quantization.max is not None:
-        quantization.min = quantization.max = None
-        removed["ranges"] += 1
-    if quantization.scale is None and quantization.details is None:
-        tensor.quantization = None
-
-
-def _merge_buffers(model: Any) -> int:
+def _remove_buffers(model: Any) -> int:
     """Keep one buffer of each content, in the order of first use; buffer 0 stays the empty one."""
     before = len(model.buffers)
     empty = model.buffers[0]
     empty.data = None
     kept, places = [empty], {b"": 0}
-    for graph in model.subgraphs:
-        for tensor in graph.tensors:
-            data = model.buffers[tensor.buffer].data
-            content = b"" if data is None else bytes(data)
-            if content not in places:
-                places[content] = len(kept)
-                kept.append(model.buffers[tensor.buffer])
-            tensor.buffer = places[content]
+    for tensor in _tensors(model):
+        data = model.buffers[tensor.buffer].data
+        content = b"" if data is None else bytes(data)
+        if content not in places:
+            places[content] = len(kept)
+            kept.append(model.buffers[tensor.buffer])
+        tensor.buffer = places[content]
     model.buffers = kept
     return before - len(kept)
+
+
+def _tensors(model: Any) -> Iterator[Any]:
+    for graph in model.subgraphs:
+        yield from graph.tensors
+
+
+# In this order: metadata and signatures point at buffers and names.
+_REMOVE: dict[str, Callable[[Any], int]] = {
+    "metadata": _remove_metadata,
+    "signatures": _remove_signatures,
+    "names": _remove_names,
+    "ranges": _remove_ranges,
+    "shape_signatures": _remove_shape_signatures,
+    "empty_vectors": _remove_empty_vectors,
+    "buffers": _remove_buffers,
+}
+KEPT_NAMES = ("signatures", "names")
 
 
 def _pack(model: Any, schema: Any) -> bytes:
@@ -181,12 +231,7 @@ def _pack(model: Any, schema: Any) -> bytes:
                 schema.BufferAddData(builder, data)
             return schema.BufferEnd(builder)
 
-    buffers = []
-    for buffer in model.buffers:
-        aligned = AlignedBuffer()
-        aligned.data = buffer.data
-        buffers.append(aligned)
-    model.buffers = buffers
+    model.buffers = [AlignedBuffer(buffer.data) for buffer in model.buffers]
     builder = Builder()
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     return bytes(builder.Output())

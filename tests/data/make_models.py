@@ -1,4 +1,5 @@
-"""Makes `tiny_float32.tflite` and `tiny_int8.tflite`: one small network in two number formats.
+"""Makes `tiny_float32.tflite` and `tiny_int8.tflite`, one small network in two number formats, and
+`depthwise_int8.tflite`: more kinds of operators, and a scale for each channel.
 
     python tests/data/make_models.py        from the repository's root
 
@@ -18,27 +19,44 @@ import numpy as np  # noqa: E402
 
 from pipeline.keras_legacy import keras, make_repeatable, tf  # noqa: E402
 
+layers = keras.layers
+
+
+def converter(model: keras.Model) -> tf.lite.TFLiteConverter:
+    function = tf.function(
+        lambda batch: model(batch, training=False),
+        input_signature=[tf.TensorSpec([1, 28, 28, 1], tf.float32, name="input")],
+    ).get_concrete_function()
+    return tf.lite.TFLiteConverter.from_concrete_functions([function], model)
+
+
+def int8(model: keras.Model) -> bytes:
+    calibration = np.random.default_rng(7).random((100, 1, 28, 28, 1), dtype=np.float32)
+    quantizing = converter(model)
+    quantizing.optimizations = [tf.lite.Optimize.DEFAULT]
+    quantizing.representative_dataset = lambda: ([sample] for sample in calibration)
+    quantizing.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    quantizing.inference_input_type = quantizing.inference_output_type = tf.int8
+    return quantizing.convert()
+
+
 make_repeatable(7)
-model = keras.Sequential(
+tiny = keras.Sequential(
     [
-        keras.layers.InputLayer((28, 28, 1)),
-        keras.layers.Conv2D(2, 5, strides=4, activation="relu"),
-        keras.layers.Flatten(),
-        keras.layers.Dense(10),
+        layers.InputLayer((28, 28, 1)),
+        layers.Conv2D(2, 5, strides=4, activation="relu"),
+        layers.Flatten(),
+        layers.Dense(10),
     ]
 )
-calibration = np.random.default_rng(7).random((100, 1, 28, 28, 1), dtype=np.float32)
-function = tf.function(
-    lambda batch: model(batch, training=False),
-    input_signature=[tf.TensorSpec([1, 28, 28, 1], tf.float32, name="input")],
-).get_concrete_function()
+(FOLDER / "tiny_float32.tflite").write_bytes(converter(tiny).convert())
+(FOLDER / "tiny_int8.tflite").write_bytes(int8(tiny))
 
-float_converter = tf.lite.TFLiteConverter.from_concrete_functions([function], model)
-(FOLDER / "tiny_float32.tflite").write_bytes(float_converter.convert())
-
-converter = tf.lite.TFLiteConverter.from_concrete_functions([function], model)
-converter.optimizations = [tf.lite.Optimize.DEFAULT]
-converter.representative_dataset = lambda: ([sample] for sample in calibration)
-converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-converter.inference_input_type = converter.inference_output_type = tf.int8
-(FOLDER / "tiny_int8.tflite").write_bytes(converter.convert())
+make_repeatable(7)
+image = keras.Input((28, 28, 1))
+first = layers.BatchNormalization()(layers.Conv2D(4, 3, strides=4, use_bias=False)(image))
+between = layers.DepthwiseConv2D(3, padding="same", activation="relu")(layers.ReLU()(first))
+added = layers.Add()([layers.Conv2D(4, 1)(between), first])
+pooled = layers.GlobalAveragePooling2D()(layers.MaxPooling2D()(layers.Concatenate()([added, between])))
+depthwise = keras.Model(image, layers.Softmax()(layers.Dense(10)(pooled)))
+(FOLDER / "depthwise_int8.tflite").write_bytes(int8(depthwise))
