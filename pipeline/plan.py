@@ -245,11 +245,12 @@ def _version(library: str, step: ModuleType) -> str:
     try:
         return importlib.metadata.version(library)
     except importlib.metadata.PackageNotFoundError as error:
+        extra = getattr(step, "EXTRA", None)
         raise EnvironmentUnsuited(
             f"the step {_short_name(step)!r} needs {library}, which is not installed",
             received="no such distribution",
             expected=f"the distribution {library}, which the step names in LIBRARIES",
-            fix=f"pip install {library}",
+            fix=f"pip install 'edge-deployment-pipeline[{extra}]'" if extra else f"pip install {library}",
         ) from error
 
 

@@ -57,7 +57,9 @@ def verify(folder: Path, workload: Workload, promises: dict[str, Any], runner_co
         "zero_fraction": round(found.zero_fraction, 6),
         "distinct_values_per_channel": {k.name: k.distinct_values_per_channel for k in found.kernels},
         "operators": found.operator_counts,
-        "agreement": _agreement(model, folder / REFERENCE_FILE, workload, runner_config),
+        "agreement": _agreement(
+            model, folder / REFERENCE_FILE, workload, runner_config, promises.get("agreement_min", AGREEMENT_MIN)
+        ),
     }
 
 
@@ -83,7 +85,9 @@ def _check_zeros_and_clusters(found: Inspection, promises: dict[str, Any]) -> No
             )
 
 
-def _agreement(model: Path, reference_file: Path, workload: Workload, runner_config: dict[str, Any]) -> float:
+def _agreement(
+    model: Path, reference_file: Path, workload: Workload, runner_config: dict[str, Any], agreement_min: float
+) -> float:
     import numpy as np
 
     reference = np.load(reference_file)
@@ -92,12 +96,13 @@ def _agreement(model: Path, reference_file: Path, workload: Workload, runner_con
     runner = find_runner(options.pop("runner"))
     outputs = runner.run({"model": model}, samples, Settings(**options)).models["model"].outputs
     agreement = float((outputs.argmax(axis=1) == reference.argmax(axis=1)).mean())
-    if agreement < AGREEMENT_MIN:
+    if agreement < agreement_min:
         _fail(
             "the file does not agree with the model that it was made from",
             f"the same class for {agreement:.2%} of {len(reference)} validation samples",
-            f"at least {AGREEMENT_MIN:.1%}",
-            "raise `calibration_samples`, or look at preprocess() and INPUT_RANGE of the workload",
+            f"at least {agreement_min:.1%}",
+            "raise `calibration_samples`, keep sensitive layers in a wider scheme (`invoke sensitivity` names them), "
+            "or look at preprocess() and INPUT_RANGE of the workload",
         )
     return agreement
 

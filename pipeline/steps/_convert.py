@@ -6,6 +6,7 @@ leaves −1 in the shape signature, which microcontrollers and delegates refuse.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,42 @@ def convert(converter: Any, out: Path, scheme: str) -> None:
             fix="choose another scheme, or replace the layer that the message names",
         ) from error
     (out / MODEL_FILE).write_bytes(content)
+
+
+def convert_with_ranges(converter: Any, out: Path, ranges_of: Callable[[Path], dict[str, tuple[float, float]]]) -> None:
+    """Write an int8 `model.tflite` whose activations have other ranges than the converter's own.
+
+    ranges_of: gets the path of the float file and returns {tensor's name: (lowest, highest)}.
+
+    The converter knows min/max alone. It works in two halves, and its debugger uses them one by one:
+    the float model with ranges in it, then that model quantized. The ranges are replaced between them.
+    """
+    from tensorflow.lite.python.convert import mlir_quantize
+
+    converter._experimental_calibrate_only = True
+    convert(converter, out, "int8")
+    model = out / MODEL_FILE
+    content = with_ranges(model.read_bytes(), ranges_of(model))
+    types = converter.inference_input_type, converter.inference_output_type
+    model.write_bytes(mlir_quantize(content, input_data_type=types[0], output_data_type=types[1]))
+
+
+def with_ranges(content: bytes, ranges: dict[str, tuple[float, float]]) -> bytes:
+    """Return a `.tflite` with these ranges in the tensors of these names."""
+    import ai_edge_litert.schema_py_generated as schema
+    import flatbuffers
+    import numpy as np
+
+    model = schema.ModelT.InitFromPackedBuf(content)
+    for tensor in model.subgraphs[0].tensors:
+        name = tensor.name.decode()
+        if name in ranges:
+            low, high = ranges[name]
+            tensor.quantization.min = np.array([low], np.float32)
+            tensor.quantization.max = np.array([high], np.float32)
+    builder = flatbuffers.Builder(len(content))
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    return bytes(builder.Output())
 
 
 def first_line(error: Exception) -> str:

@@ -5,6 +5,8 @@ trains further measures its kernels before and after; `verify.py` holds the fini
 against what was promised:
 
     kernel_zeros    [[size, share], …]: for each entry one kernel of that size with that share of zeros
+    agreement_min   share of validation samples on which the file's class must be its source's, where a recipe
+                    sets another one than `verify.py`
     clusters        {"number": n, "kernel_elements": [size, …]}: for each entry one kernel of
                     that size with at most n distinct values in every output channel
 """

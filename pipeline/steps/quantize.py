@@ -6,6 +6,9 @@ float16   float16  float32      none
 dynamic   int8     float32      at run time
 int8      int8     int8         representative dataset; full-integer
 int16x8   int8     int16        representative dataset; full-integer
+
+How the ranges of int8 are taken from the representative dataset is `calibration`; see `_ranges.py`.
+int4, weights alone and another scheme for a layer are in `quantize_edge.py`.
 """
 
 from __future__ import annotations
@@ -14,6 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from pipeline.steps._ranges import Method
 
 if TYPE_CHECKING:
     from pipeline.workload import Workload
@@ -44,12 +49,25 @@ class Config(BaseModel):
     calibration_samples: int = Field(
         500, ge=10, le=100_000, description="Training samples in the representative dataset."
     )
+    calibration: Method = Field(
+        "minmax", description="Range of an activation: min and max, a percentile, or of least squared error; int8 only."
+    )
+    calibration_percentile: float = Field(
+        99.99, ge=50, le=100, description="Share of an activation's values, in percent, that the percentile leaves."
+    )
+    agreement_min: float | None = Field(
+        None, ge=0, le=1, description="Share of validation samples on which file and source must agree; none: 0.995."
+    )
     input_dtype: Dtype = Field("float32", description="Number format of the file's input; the target's.")
     output_dtype: Dtype = Field("float32", description="Number format of the file's output; the target's.")
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of the draw of the representative dataset.")
 
     @model_validator(mode="after")
-    def _dtypes_fit(self) -> Config:
+    def _fits(self) -> Config:
+        if self.calibration != "minmax" and self.scheme != "int8":
+            raise ValueError(
+                f"calibration {self.calibration!r} does not go with scheme {self.scheme!r}; expected scheme 'int8'"
+            )
         allowed = _ALLOWED_DTYPES[self.scheme]
         for name in ("input_dtype", "output_dtype"):
             if getattr(self, name) not in allowed:
@@ -70,8 +88,9 @@ def run(source: Path, workload: Workload, config: Config, out: Path, report: Any
 
     from pipeline.calibration import representative_dataset
     from pipeline.keras_legacy import make_repeatable, tf
-    from pipeline.steps._convert import convert, fixed_batch_converter, save_reference
+    from pipeline.steps._convert import convert, convert_with_ranges, fixed_batch_converter, save_reference
     from pipeline.steps._fit import load_model
+    from pipeline.steps._ranges import activation_ranges
 
     make_repeatable(config.seed)
     model = load_model(source)
@@ -85,6 +104,8 @@ def run(source: Path, workload: Workload, config: Config, out: Path, report: Any
             "full_integer": config.scheme in FULL_INTEGER,
         },
     }
+    if config.agreement_min is not None:
+        facts["promises"]["agreement_min"] = config.agreement_min
     if config.scheme != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if config.scheme == "float16":
@@ -99,5 +120,12 @@ def run(source: Path, workload: Workload, config: Config, out: Path, report: Any
         ]
         converter.inference_input_type = tf.dtypes.as_dtype(config.input_dtype)
         converter.inference_output_type = tf.dtypes.as_dtype(config.output_dtype)
-    convert(converter, out, config.scheme)
+    if config.calibration == "minmax":
+        convert(converter, out, config.scheme)
+    else:
+        convert_with_ranges(
+            converter,
+            out,
+            lambda model: activation_ranges(model, calibration, config.calibration, config.calibration_percentile),
+        )
     return facts

@@ -1,0 +1,103 @@
+"""The operators of a `.tflite` under the names of their Keras layers, and what flows between them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.flatbuffer import Subgraph, read_model
+from pipeline.inspect import MULTIPLY_ACCUMULATE
+
+if TYPE_CHECKING:
+    import numpy as np
+
+CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")  # of number formats: they compute nothing
+
+
+@dataclass(frozen=True)
+class NamedOperator:
+    """One operator, by the names that the converter keeps in those of tensors."""
+
+    kind: str  # builtin name, such as CONV_2D
+    layer: str  # the Keras layer that it is best known by; its kind and position where none is known
+    names: frozenset[str]  # all that a recipe can call it by: layers, the blocks around them, its kind
+    inputs: tuple[int, ...]  # indices of the tensors that it reads and that are no constants
+    output: int  # index of its first output
+    output_name: str
+    has_kernel: bool
+
+
+def named_operators(path: Path) -> list[NamedOperator]:
+    """Return the operators of the graph that is invoked, in order."""
+    graph = read_model(path).subgraphs[0]
+    return [_named(graph, position) for position in range(len(graph.operators))]
+
+
+def _named(graph: Subgraph, position: int) -> NamedOperator:
+    operator = graph.operators[position]
+    tensors = [graph.tensors[index] for index in operator.inputs if index >= 0]
+    kernels = [tensor for tensor in tensors if tensor.data is not None and len(tensor.shape) > 1]
+    if operator.name not in MULTIPLY_ACCUMULATE:
+        kernels = []
+    output = graph.tensors[operator.outputs[0]]
+    # The output of the last operator bears the graph's name for it, its kernel still the layer's.
+    paths = [path for tensor in (*kernels, output) for path in tensor.name.split(";")]
+    # model/block/layer/Operation: the first names the model, the last what the layer computes.
+    layers = ["/".join(path.split("/")[1:-1]) for path in paths if path.count("/") > 1]
+    return NamedOperator(
+        kind=operator.name,
+        layer=layers[0] if layers else f"{operator.name}_{position}",
+        names=frozenset([operator.name, *layers, *(part for layer in layers for part in layer.split("/"))]),
+        inputs=tuple(index for index in operator.inputs if index >= 0 and graph.tensors[index].data is None),
+        output=operator.outputs[0],
+        output_name=output.name,
+        has_kernel=bool(kernels),
+    )
+
+
+def activations(path: Path, samples: np.ndarray) -> Iterator[dict[int, np.ndarray]]:
+    """Yield for each sample the real values of the graph's inputs and of all operators' outputs, by tensor index.
+
+    samples: float32 [n, *input_shape]. Computed by LiteRT's own kernels, without a delegate: one
+    may keep what lies between its operators to itself.
+    """
+    import numpy as np
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    graph = read_model(path).subgraphs[0]
+    indices = [*graph.inputs, *(index for operator in graph.operators for index in operator.outputs)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that all tensors are kept is what is wanted
+        interpreter = Interpreter(
+            str(path),
+            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+            experimental_preserve_all_tensors=True,
+        )
+    interpreter.allocate_tensors()
+    details = {detail["index"]: detail for detail in interpreter.get_tensor_details()}
+    source = details[graph.inputs[0]]
+    for sample in samples:
+        interpreter.set_tensor(source["index"], _stored(sample[np.newaxis], source))
+        interpreter.invoke()
+        yield {index: _real(interpreter.get_tensor(index), details[index]) for index in indices}
+
+
+def _stored(values: np.ndarray, detail: dict[str, Any]) -> np.ndarray:
+    """Return float32 values in the number format of a tensor."""
+    import numpy as np
+
+    scale, zero_point = detail["quantization"]
+    if not scale:
+        return values.astype(detail["dtype"])
+    limits = np.iinfo(detail["dtype"])
+    return np.clip(np.round(values / scale) + zero_point, limits.min, limits.max).astype(detail["dtype"])
+
+
+def _real(values: np.ndarray, detail: dict[str, Any]) -> np.ndarray:
+    """Return the float32 values that a tensor stands for."""
+    scale, zero_point = detail["quantization"]
+    real = values.astype("float32")
+    return (real - zero_point) * scale if scale else real
