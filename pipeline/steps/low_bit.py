@@ -5,8 +5,9 @@ share of the step, however small it is.
 
 Batch normalization is folded first and the channels are brought to equal ranges (`_fold.py`), so that
 one step size for a whole kernel is enough: a `.tflite` then needs no scale for each channel. The float
-model that comes in teaches its low-bit copy (`distill.py`). What goes out is a plain model whose
-kernels lie on their grids exactly; `quantize` makes an int8 file of it, which `pack_int4` packs.
+model that comes in teaches its low-bit copy (`distill.py`), and zeros of its pruned kernels stay zero.
+What goes out is a plain model whose kernels lie on their grids exactly; `quantize` makes an int8 file
+of it, which `pack_int4` packs.
 """
 
 from __future__ import annotations
@@ -53,10 +54,13 @@ def run(source: Path, workload: Workload, config: Config, out: Path, report: Any
 
     Raises StepFailed when the model has no kernel of a convolution or a dense layer.
     """
+    import numpy as np
+
     from pipeline.keras_legacy import make_repeatable
     from pipeline.steps import distill
     from pipeline.steps._fit import fit, load_model, save_model, validation_accuracy
     from pipeline.steps._fold import equalize, folded
+    from pipeline.steps._promises import kernel_zeros, kernels_of, refuse_lost_zeros
     from pipeline.workload import Training
 
     make_repeatable(config.seed)
@@ -74,6 +78,7 @@ def run(source: Path, workload: Workload, config: Config, out: Path, report: Any
             fix="take the low_bit step out of the recipe",
         )
     for layer in kernels:
+        layer.keep_zeros()
         layer.log_step.assign(math.log(best_step_size(layer.kernel.numpy(), config.bits)))
     rounded = validation_accuracy(student, workload)
     settings = Training(
@@ -87,10 +92,13 @@ def run(source: Path, workload: Workload, config: Config, out: Path, report: Any
     step_sizes = {}
     for layer in kernels:
         step_sizes[layer.name] = math.exp(layer.log_step.numpy())
-        values = on_grid(layer.kernel.numpy(), step_sizes[layer.name], config.bits)
+        values = on_grid(layer.kernel.numpy(), step_sizes[layer.name], config.bits) * np.asarray(layer.kept, np.float32)
         plain.get_layer(layer.name).set_weights([values, *([layer.bias.numpy()] if layer.use_bias else [])])
     save_model(plain, out)
+    zeros = kernel_zeros(kernels_of(plain).values())
+    refuse_lost_zeros("low_bit", kernels_of(model).values(), kernels_of(plain).values(), "report the model")
     return {
+        "promises": {"kernel_zeros": zeros},
         "step_sizes": step_sizes,
         "float_validation_accuracy": before,
         "rounded_validation_accuracy": rounded,  # before the training
@@ -119,6 +127,7 @@ def best_step_size(kernel: np.ndarray, bits: int) -> float:
 def low_bit_layer(layer: Any, bits: int) -> Any:
     """Return a layer like the Conv2D or Dense `layer` that computes with its kernel rounded to the grid."""
     from pipeline.keras_legacy import keras, tf
+    from pipeline.steps._promises import is_pruned
 
     top = 2 ** (bits - 1) - 1
 
@@ -128,11 +137,16 @@ def low_bit_layer(layer: Any, bits: int) -> Any:
         def build(self, input_shape: Any) -> None:
             super().build(input_shape)
             self.log_step = self.add_weight(name="log_step", initializer="zeros")
+            self.kept: Any = 1.0
+
+        def keep_zeros(self) -> None:
+            if is_pruned(self.kernel.numpy()):
+                self.kept = tf.constant(self.kernel.numpy() != 0, tf.float32)
 
         def rounded(self) -> Any:
             step = tf.exp(self.log_step)
             inside = tf.clip_by_value(self.kernel / step, -top, top)
-            return (inside + tf.stop_gradient(tf.round(inside) - inside)) * step
+            return (inside + tf.stop_gradient(tf.round(inside) - inside)) * step * self.kept
 
         def convolution_op(self, inputs: Any, kernel: Any) -> Any:
             return super().convolution_op(inputs, self.rounded())

@@ -136,6 +136,20 @@ def test_training_mends_what_rounding_to_two_bits_breaks(trained: Path, tmp_path
     assert all(np.unique(kernel).size <= 3 for kernel in kernels(load_model(tmp_path / "out")).values())
 
 
+def test_zeros_of_a_pruned_kernel_stay_zero(trained: Path, tmp_path: Path) -> None:
+    model = load_model(trained)
+    dense = model.layers[-1]
+    kernel, bias = dense.get_weights()
+    kernel[np.abs(kernel) < np.quantile(np.abs(kernel), 0.7)] = 0
+    dense.set_weights([kernel, bias])
+    source = saved(model, tmp_path / "pruned")
+    facts = run_step(low_bit, source, tmp_path / "out", varied(build_model=build_model), epochs=1, learning_rate=0.01)
+    after = kernels(load_model(tmp_path / "out"))[dense.name]
+    assert not after[kernel == 0].any()
+    assert (after == 0).mean() < 0.95
+    assert [kernel.size, (after == 0).mean()] in [list(promise) for promise in facts["promises"]["kernel_zeros"]]
+
+
 def test_the_seed_decides(low: tuple[Path, dict[str, Any]], trained: Path, tmp_path: Path) -> None:
     run_step(low_bit, trained, tmp_path / "again", varied(build_model=build_model), epochs=2)
     first, again = kernels(load_model(low[0])), kernels(load_model(tmp_path / "again"))
