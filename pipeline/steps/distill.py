@@ -77,7 +77,7 @@ def run(source: Path, workload: Workload, config: Config, out: Path, report: Any
     student = build_student(workload, teacher, config)
     given = config.model_dump(include=set(Training.model_fields), exclude_none=True)
     facts = fit(
-        _learner(student, teacher, config), workload, workload.training.model_copy(update=given), config.seed, report
+        learner(student, teacher, config), workload, workload.training.model_copy(update=given), config.seed, report
     )
     save_model(student, out)
     return {
@@ -149,7 +149,7 @@ def distillation_loss(teacher_logits: Any, student_logits: Any, temperature: flo
     return temperature**2 * tf.reduce_mean(divergence)
 
 
-def _learner(student: Any, teacher: Any, config: Config) -> Any:
+def learner(student: Any, teacher: Any, config: Config) -> Any:
     """Return a model that computes as the student does and learns from labels and teacher."""
     from pipeline.keras_legacy import keras, tf
 

@@ -1,13 +1,12 @@
 """Lossless canonical form of a `.tflite`: what no interpreter computes with is left out.
 
 Names, metadata, signatures, leftover calibration ranges and unused buffers go; buffers of equal
-content become one, and equal vectors are stored once (FlatBuffers allows several references to
-one vector). The order of writing is fixed, so equal models give equal bytes. The operators, their
-options, the weights and the quantization parameters stay as they are, and the outputs on the
-reference samples are held against the source's bit by bit.
+content become one, and equal vectors and tables are stored once (`_pack.py`). The order of writing
+is fixed, so equal models give equal bytes. The operators, their options, the weights and the
+quantization parameters stay as they are, and the outputs on the reference samples are held against
+the source's bit by bit.
 
-Schema: tensorflow/compiler/mlir/lite/schema/schema.fbs; FlatBuffers' internals:
-https://flatbuffers.dev/internals.
+Schema: tensorflow/compiler/mlir/lite/schema/schema.fbs.
 """
 
 from __future__ import annotations
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
 CONSUMES = "tflite"
 PRODUCES = "tflite"
 LIBRARIES = ("numpy", "flatbuffers", "ai-edge-litert")
-
-BUFFER_ALIGNMENT = 16  # bytes; what the schema forces for the data of a buffer
 
 
 class Config(BaseModel):
@@ -78,15 +75,17 @@ def slim(content: bytes, *, keep_names: bool = False) -> tuple[bytes, dict[str, 
     """
     import ai_edge_litert.schema_py_generated as schema
 
+    from pipeline.steps._pack import pack
+
     model = schema.ModelT.InitFromPackedBuf(content)
-    packed = _pack(model, schema)
+    packed = pack(model)
     removed = {"layout": {"bytes": len(content) - len(packed)}}
     for kind, remove in _REMOVE.items():
         if keep_names and kind in KEPT_NAMES:
             continue
         before = len(packed)
         count = remove(model)
-        packed = _pack(model, schema)
+        packed = pack(model)
         removed[kind] = {"count": count, "bytes": before - len(packed)}
     return packed, removed
 
@@ -181,57 +180,3 @@ _REMOVE: dict[str, Callable[[Any], int]] = {
     "buffers": _remove_buffers,
 }
 KEPT_NAMES = ("signatures", "names")
-
-
-def _pack(model: Any, schema: Any) -> bytes:
-    """Serialize with every equal vector of numbers written once and buffers aligned."""
-    import flatbuffers
-
-    class Builder(flatbuffers.Builder):
-        """Gives back the earlier offset when a vector of numbers has been written before."""
-
-        head: int
-
-        def __init__(self) -> None:
-            super().__init__(1024)
-            self.vectors: dict[tuple[int, int, bytes], int] = {}
-            self.start, self.element_size, self.alignment, self.offsets = 0, 0, 0, False
-
-        def StartVector(self, element_size: int, count: int, alignment: int) -> int:
-            self.start, self.element_size, self.alignment, self.offsets = self.Offset(), element_size, alignment, False
-            return super().StartVector(element_size, count, alignment)
-
-        def PrependUOffsetTRelative(self, offset: int) -> None:
-            self.offsets = True  # relative to where they stand: equal bytes mean nothing
-            super().PrependUOffsetTRelative(offset)
-
-        def EndVector(self, *arguments: Any) -> int:
-            count = self.vectorNumElems
-            end = super().EndVector(*arguments)
-            if self.offsets:
-                return end
-            first = self.head + 4  # behind the count
-            content = bytes(self.Bytes[first : first + count * self.element_size])
-            known = self.vectors.setdefault((self.alignment, self.element_size, content), end)
-            if known != end:
-                self.head = len(self.Bytes) - self.start
-            return known
-
-    class AlignedBuffer(schema.BufferT):
-        def Pack(self, builder: Any) -> int:
-            data = None
-            if self.data is not None and len(self.data):
-                content = bytes(self.data)
-                builder.StartVector(1, len(content), BUFFER_ALIGNMENT)
-                builder.head -= len(content)
-                builder.Bytes[builder.head : builder.head + len(content)] = content
-                data = builder.EndVector()
-            schema.BufferStart(builder)
-            if data is not None:
-                schema.BufferAddData(builder, data)
-            return schema.BufferEnd(builder)
-
-    model.buffers = [AlignedBuffer(buffer.data) for buffer in model.buffers]
-    builder = Builder()
-    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
-    return bytes(builder.Output())

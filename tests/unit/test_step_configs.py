@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from pipeline.steps import distill, transfer
+from pipeline.steps import distill, low_bit, pack_int4, transfer
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,15 @@ from pipeline.steps import distill, transfer
         (transfer, "unfreeze_layers", -1),
         (transfer, "batch_size", 0),
         (transfer, "head", "dense"),
+        (low_bit, "bits", 1),
+        (low_bit, "bits", 9),
+        (low_bit, "epochs", 0),
+        (low_bit, "batch_size", 0),
+        (low_bit, "learning_rate", 0),
+        (low_bit, "temperature", 0),
+        (low_bit, "alpha", 1.1),
+        (low_bit, "teacher", "other"),
+        (pack_int4, "bits", 4),
     ],
 )
 def test_values_that_are_refused(step: ModuleType, field: str, value: Any) -> None:
@@ -38,6 +47,6 @@ def test_values_that_are_refused(step: ModuleType, field: str, value: Any) -> No
         step.Config.model_validate({field: value})
 
 
-@pytest.mark.parametrize("step", [distill, transfer])
+@pytest.mark.parametrize("step", [distill, low_bit, pack_int4, transfer])
 def test_every_field_is_described(step: ModuleType) -> None:
     assert all(field.description for field in step.Config.model_fields.values())
