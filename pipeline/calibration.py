@@ -9,6 +9,7 @@ wrong ranges without any error (tensorflow#44289, #49927), so they are refused h
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import DataError
@@ -26,6 +27,7 @@ def representative_dataset(workload: Workload, samples: int, seed: int) -> tuple
     preprocessed bytes. Raises DataError when the split cannot give such a set.
     """
     raw, labels = workload.load("train")
+    refuse_missing_classes(labels, workload.labels)
     indices = balanced_indices(raw, labels, samples, seed)
     prepared = workload.preprocess(raw[indices])
     refuse_unusable(prepared, workload.input_range)
@@ -71,6 +73,20 @@ def balanced_indices(raw: np.ndarray, labels: np.ndarray, samples: int, seed: in
     # Interleaved, so that any prefix is balanced as well.
     order = np.argsort(np.concatenate([np.arange(len(part)) for part in chosen]), kind="stable")
     return np.concatenate(chosen)[order]
+
+
+def refuse_missing_classes(labels: np.ndarray, names: Sequence[str]) -> None:
+    """Raise DataError when a class of `names` has no sample: its activations would be quantized unseen."""
+    import numpy as np
+
+    missing = sorted(set(range(len(names))) - set(np.unique(labels).tolist()))
+    if missing:
+        raise DataError(
+            "the representative dataset would lack a class",
+            received=f"a training split without a sample of {', '.join(names[label] for label in missing)}",
+            expected=f"samples of all {len(names)} LABELS",
+            fix="add samples of it to the training split, or take it out of LABELS",
+        )
 
 
 def refuse_unusable(prepared: np.ndarray, input_range: tuple[float, float]) -> None:

@@ -24,7 +24,7 @@ def workload(samples: np.ndarray, labels: np.ndarray) -> Workload:
     module.preprocess = lambda raw: raw.astype(np.float32) / 255
     module.INPUT_SHAPE = samples.shape[1:]
     module.INPUT_RANGE = (0, 1)
-    module.LABELS = tuple("0123456789")
+    module.LABELS = tuple(str(label) for label in range(labels.max() + 1))
     return Workload("made_up", module)
 
 
@@ -148,3 +148,11 @@ def test_preprocessing_that_loses_the_picture_is_refused() -> None:
     made_up.module.preprocess = lambda raw: (raw[:, :1, :1] // 200).astype(np.float32) + np.eye(5, dtype=np.float32) / 2
     with pytest.raises(DataError):
         representative_dataset(made_up, 50, 0)
+
+
+def test_a_training_split_that_lacks_a_class_is_refused_by_its_label() -> None:
+    samples, labels = noise(400)
+    with pytest.raises(DataError, match="lack a class") as caught:
+        representative_dataset(workload(samples[labels != 7], labels[labels != 7]), 50, 0)
+    assert caught.value.received == "a training split without a sample of 7"
+    assert caught.value.exit_code == EXIT_REQUEST
