@@ -55,6 +55,12 @@ def test_kernels_are_named() -> None:
     assert host.run({"model": INT8}, None, Settings()).models["model"].kernels == "XNNPACK delegate, 3 of 3 operators"
 
 
+def test_it_tells_when_the_first_answer_came() -> None:
+    run = host.run({"model": INT8}, make_samples(1), Settings()).models["model"]
+    assert run.first_answer_ns is not None
+    assert 10_000 < run.first_answer_ns < 10**10
+
+
 def test_raw_samples_are_refused() -> None:
     with pytest.raises(DataError) as caught:
         host.run({"model": INT8}, make_samples(2) * 255, Settings())

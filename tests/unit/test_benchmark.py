@@ -139,6 +139,22 @@ def test_the_null_runner_is_four_times_as_fast_as_its_baseline() -> None:
     assert measurement.memory_bytes == benchmark.Interval(value=500_000, low=500_000, high=500_000)
 
 
+def test_several_files_take_turns_in_the_same_processes() -> None:
+    runner, done = FakeRunner(growths=(100, 200)), []
+    paths = {"one": INT8, "two": FLOAT32, "baseline": FLOAT32}
+    found = benchmark.measure_together(
+        runner, "fake", paths, None, Settings(), lambda so_far: True, lambda event: done.append(event["done"])
+    )
+    assert list(found) == ["one", "two"]
+    assert len(runner.timed) == benchmark.LEAST_BLOCKS, "all of them in each process"
+    for name, measurement in found.items():
+        assert measurement.model_sha256 == hashlib.sha256(paths[name].read_bytes()).hexdigest()
+        assert measurement.speedup is not None
+        assert measurement.speedup.value == pytest.approx(3, rel=1e-3)
+    assert done == sorted(done)
+    assert done[-1] == 1
+
+
 def intervals(blocks: list[np.ndarray]) -> list[benchmark.Interval]:
     found = benchmark.bootstrap_percentiles(blocks)
     return [benchmark.interval(*pair, len(blocks)) for pair in zip(*found, strict=True)]
