@@ -94,7 +94,10 @@ def slim(content: bytes, *, keep_names: bool = False) -> tuple[bytes, dict[str, 
 
 
 def _take_in(model: Any, content: bytes) -> None:
-    """Take in what lies behind the flatbuffer: files beyond 2 GB have it there, and ai-edge-quantizer's."""
+    """Take in what lies behind the flatbuffer, as in files beyond 2 GB and all of ai-edge-quantizer's.
+
+    TFLite Micro looks for it in the flatbuffer alone, and computes with nothing without a word.
+    """
     import numpy as np
 
     for buffer in model.buffers:
