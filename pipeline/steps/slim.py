@@ -27,6 +27,8 @@ CONSUMES = "tflite"
 PRODUCES = "tflite"
 LIBRARIES = ("numpy", "flatbuffers", "ai-edge-litert")
 
+NO_METADATA = -1  # the schema's default
+
 
 class Config(BaseModel):
     """What is kept although nothing computes with it."""
@@ -78,6 +80,7 @@ def slim(content: bytes, *, keep_names: bool = False) -> tuple[bytes, dict[str, 
     from pipeline.steps._pack import pack
 
     model = schema.ModelT.InitFromPackedBuf(content)
+    _take_in(model, content)
     packed = pack(model)
     removed = {"layout": {"bytes": len(content) - len(packed)}}
     for kind, remove in _REMOVE.items():
@@ -90,9 +93,32 @@ def slim(content: bytes, *, keep_names: bool = False) -> tuple[bytes, dict[str, 
     return packed, removed
 
 
+def _take_in(model: Any, content: bytes) -> None:
+    """Take in what lies behind the flatbuffer, as in files beyond 2 GB and all of ai-edge-quantizer's.
+
+    TFLite Micro looks for it in the flatbuffer alone, and computes with nothing without a word.
+    """
+    import numpy as np
+
+    for buffer in model.buffers:
+        if buffer.offset > 1:
+            buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
+            buffer.offset = buffer.size = 0
+    for graph in model.subgraphs:
+        for operator in graph.operators:
+            if operator.largeCustomOptionsOffset > 1:
+                place = operator.largeCustomOptionsOffset
+                operator.customOptions = np.frombuffer(content, np.uint8, operator.largeCustomOptionsSize, place)
+                operator.largeCustomOptionsOffset = operator.largeCustomOptionsSize = 0
+
+
 def _remove_metadata(model: Any) -> int:
+    """Metadata, the description, and the places that operators and subgraphs have in the metadata."""
     found = len(model.metadata or ()) + (model.description is not None)
     model.metadata = model.metadataBuffer = model.description = None
+    for graph in model.subgraphs:
+        for part in (graph, *graph.operators):
+            part.debugMetadataIndex = NO_METADATA
     return found
 
 

@@ -126,6 +126,55 @@ def test_weights_are_never_stored_in_an_equal_vector_that_is_not_aligned() -> No
     assert 0 in {content.find(weights) % 16, content.rfind(weights) % 16}
 
 
+def with_data_behind(model: schema.ModelT) -> bytes:
+    """Return the file with the data of its buffers behind the flatbuffer, as ai-edge-quantizer writes it."""
+    held = {index: bytes(buffer.data) for index, buffer in enumerate(model.buffers) if buffer.data is not None}
+    for index, data in held.items():
+        model.buffers[index].data, model.buffers[index].size, model.buffers[index].offset = None, len(data), 2
+    place = -(-len(packed(model)) // 16) * 16
+    for index, data in held.items():
+        model.buffers[index].offset = place
+        place += -(-len(data) // 16) * 16
+    content = packed(model)
+    for index, data in held.items():
+        content = content.ljust(model.buffers[index].offset, b"\0") + data
+    return content
+
+
+@pytest.mark.parametrize("name", ["tiny_int8.tflite", "depthwise_int8.tflite"])
+def test_data_behind_the_flatbuffer_is_taken_in(tmp_path: Path, name: str) -> None:
+    content = (DATA / name).read_bytes()
+    behind = with_data_behind(schema.ModelT.InitFromPackedBuf(content))
+    slimmed, _ = slim(behind)
+    assert slimmed == slim(content)[0]
+    files = {"behind": behind, "slimmed": slimmed}
+    paths = {kind: tmp_path / f"{kind}.tflite" for kind in files}
+    for kind, path in paths.items():
+        path.write_bytes(files[kind])
+    samples = np.random.default_rng(0).random((20, 28, 28, 1), np.float32)
+    models = host.run(paths, samples, Settings()).models
+    assert np.array_equal(models["behind"].outputs, models["slimmed"].outputs)
+
+
+def test_custom_options_behind_the_flatbuffer_are_taken_in() -> None:
+    model = schema.ModelT.InitFromPackedBuf((DATA / "tiny_int8.tflite").read_bytes())
+    options = b"options of an operator"
+    operator = model.subgraphs[0].operators[1]
+    operator.largeCustomOptionsOffset, operator.largeCustomOptionsSize = 2, len(options)
+    operator.largeCustomOptionsOffset = len(packed(model))
+    content, _ = slim(packed(model) + options)
+    taken = schema.ModelT.InitFromPackedBuf(content).subgraphs[0].operators[1]
+    assert bytes(taken.customOptions) == options
+    assert (taken.largeCustomOptionsOffset, taken.largeCustomOptionsSize) == (0, 0)
+
+
+def test_no_part_points_into_metadata_that_is_gone() -> None:
+    model = schema.ModelT.InitFromPackedBuf((DATA / "tiny_int8.tflite").read_bytes())
+    model.subgraphs[0].debugMetadataIndex = model.subgraphs[0].operators[0].debugMetadataIndex = 1
+    graph = schema.ModelT.InitFromPackedBuf(slim(packed(model))[0]).subgraphs[0]
+    assert {part.debugMetadataIndex for part in (graph, *graph.operators)} == {-1}
+
+
 def test_a_target_with_a_budget_of_size_gives_the_same_answers_in_a_smaller_file(built: Path, document: dict) -> None:
     top = 'description = "Everything for real, in seconds"'
     add_target(built, "not_slimmed", (top, f"{top}\nslim = false"))
