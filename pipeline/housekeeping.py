@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Literal
 
 from pipeline.errors import PipelineError, RequestError
 from pipeline.explain import previous_keys
-from pipeline.project import ARTIFACT, BENCH_DOCUMENT, BUILD_DOCUMENT, Project, built_folders, load_build, open_project
+from pipeline.project import (
+    ARTIFACT,
+    BENCH_DOCUMENT,
+    BUILD_DOCUMENT,
+    COMPARE_DOCUMENT,
+    COMPARE_FOLDER,
+    Project,
+    built_folders,
+    compared_keys,
+    load_build,
+    open_project,
+)
 from pipeline.target import Budgets, load_target, target_names
 from pipeline.watch import Watch
 
@@ -85,6 +96,7 @@ def _size(folder: Path) -> int:
 def _gc(project: Project) -> tuple[list[str], int]:
     # The documents alone: a running build may be replacing the file that lies beside one.
     used = {key for folder in built_folders(project) for key in previous_keys(folder / BUILD_DOCUMENT).values()}
+    used |= compared_keys(project)
     known = {key: document for key in project.store.entries() if (document := project.store.peek(key))}
     files = [known[key]["facts"].get("file", {}) for key in used & known.keys()]
     hashes = {file["sha256"] for file in files if "sha256" in file}
@@ -99,12 +111,12 @@ def clean(root: Path, *, store: bool, dry_run: bool) -> CleanDocument:
     from pipeline.documents import CleanDocument
 
     project = open_project(root, Watch())
-    made = (BUILD_DOCUMENT, BENCH_DOCUMENT, f"converted/{ARTIFACT}")
+    made = (BUILD_DOCUMENT, BENCH_DOCUMENT, f"converted/{ARTIFACT}", f"{COMPARE_FOLDER}/{COMPARE_DOCUMENT}")
     folders = {path.parents[name.count("/")] for name in made for path in project.artifacts.glob(f"*/*/{name}")}
     doomed = [
         folder / name
         for folder in sorted(folders)
-        for name in (ARTIFACT, BUILD_DOCUMENT, BENCH_DOCUMENT, "converted")
+        for name in (ARTIFACT, BUILD_DOCUMENT, BENCH_DOCUMENT, "converted", COMPARE_FOLDER)
         if (folder / name).exists()
     ]
     doomed += [path for path in (project.artifacts / "logs",) if path.is_dir()]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from pipeline.documents import BuildDocument
 
 ARTIFACT, BUILD_DOCUMENT, BENCH_DOCUMENT = "model.tflite", "build.json", "bench.json"
+COMPARE_FOLDER, COMPARE_DOCUMENT = "compare", "compare.json"
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,16 @@ def open_project(root: Path, watch: Watch) -> Project:
 def built_folders(project: Project) -> list[Path]:
     """Return the folders artifacts/<workload>/<target> that hold a build.json."""
     return sorted(path.parent for path in project.artifacts.glob(f"*/*/{BUILD_DOCUMENT}"))
+
+
+def compared_keys(project: Project) -> set[str]:
+    """Return the keys of all stages of the finished comparisons."""
+    keys: set[str] = set()
+    for path in project.artifacts.glob(f"*/*/{COMPARE_FOLDER}/{COMPARE_DOCUMENT}"):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):  # not a whole document
+            rows = json.loads(path.read_text(encoding="utf-8"))["candidates"]
+            keys.update(key for row in rows for key in row["stages"].values())
+    return keys
 
 
 def load_build(folder: Path) -> BuildDocument:

@@ -19,7 +19,7 @@ from pipeline.errors import DiskFull, PipelineError, RequestError, StepFailed, S
 from pipeline.execute import execute, expected_seconds, full_disk_named, worker_of
 from pipeline.files import copy_whole, write_whole
 from pipeline.plan import BASELINE, Plan, Stage
-from pipeline.project import ARTIFACT, Project
+from pipeline.project import ARTIFACT, COMPARE_DOCUMENT, COMPARE_FOLDER, Project
 from pipeline.runner import Settings, find_runner
 from pipeline.target import Target
 from pipeline.verdict import overall, undecided
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 # What says nothing about the technique: the comparison as a whole ends.
 FATAL = (DiskFull, SystemRefused)
-FOLDER = "compare"
 
 
 def plan_comparison(
@@ -94,7 +93,7 @@ def compare(
 
     found, shipped = plan_comparison(target, workload, seed, project.root, techniques=techniques, quick=quick)
     watch.plan(*forecast(found, shipped, project))
-    folder = project.folder(workload.name, target.name) / FOLDER
+    folder = project.folder(workload.name, target.name) / COMPARE_FOLDER
     with full_disk_named(project.store.root), project.store.pinned(list(stages_of(found))):
         made, excluded = make(found, target, workload, project, watch)
         for one in made:
@@ -143,9 +142,9 @@ def compare_and_write(
     from pipeline.report.comparison_plot import draw_comparison
 
     document = compare(target, workload, seed, project, watch, techniques=techniques, quick=quick, scenarios=scenarios)
-    folder = project.folder(workload.name, target.name) / FOLDER
+    folder = project.folder(workload.name, target.name) / COMPARE_FOLDER
     with full_disk_named(folder):
-        write_whole(folder / "compare.json", document.model_dump_json(indent=2) + "\n")
+        write_whole(folder / COMPARE_DOCUMENT, document.model_dump_json(indent=2) + "\n")
         write_whole(folder / "compare.csv", comparison_csv(document))
         draw_comparison(document, folder)
     watch.note(f"written: {folder.relative_to(project.root)}/compare.json, .csv, .png, .svg, and every file")

@@ -232,3 +232,15 @@ def test_scenarios_add_corrupted_pictures(comparing: Project) -> None:
         assert all(len(accuracies) == 5 for accuracies in row["corrupted"].values())
         assert row["cold_start"] is None, "the null runner measures no time"
     assert "corrupted" in comparing.run(*COMPARE, NAMES, "--scenarios").stdout
+
+
+def test_a_finished_comparison_is_kept_by_gc_and_removed_by_clean(comparing: Project) -> None:
+    document = compared(comparing)
+    keys = {key for row in document["candidates"] for key in row["stages"].values()}
+    comparing.run("store.gc")
+    assert keys <= comparing.entries()
+    removed = comparing.run("clean", "--json").json("clean")["removed"]
+    assert "artifacts/grey/null/compare" in removed
+    assert not comparing.artifact(name="compare").exists()
+    comparing.run("store.gc")
+    assert not keys & comparing.entries()
