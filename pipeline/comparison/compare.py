@@ -8,6 +8,7 @@ there. Everything that chooses reads the validation split.
 from __future__ import annotations
 
 import contextlib
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -219,5 +220,8 @@ def measure(
         )
 
     watch.stage_started("benchmark", None)
+    started = time.perf_counter()
     with benchmarking(watch.note) if runner.MEASURES_TIME else contextlib.nullcontext():
-        return measure_together(runner, target.runner, paths, samples, settings, decided, watch.progress)
+        found = measure_together(runner, target.runner, paths, samples, settings, decided, watch.progress)
+    watch.stage_done("benchmark", True, time.perf_counter() - started, {})
+    return found

@@ -48,16 +48,20 @@ def add_scenarios(
     limits = target.limits
     settings = Settings(target.threads, resident_megabytes=limits.resident_megabytes, seconds=limits.seconds)
     watch.stage_started("corrupted pictures", None)
+    started = time.perf_counter()
     for row, accuracies in zip(rows, corrupted(runner, files, workload, settings, seed, watch), strict=True):
         row.corrupted = accuracies
+    watch.stage_done("corrupted pictures", True, time.perf_counter() - started, {})
     if not runner.MEASURES_TIME:
         return
     watch.stage_started("cold start and sustained run", None)
+    started = time.perf_counter()
     samples = workload.preprocess(workload.load("validation")[0][:10])
     with benchmarking(watch.note):
         for number, row in enumerate(rows):
             row.cold_start = under_load(runner, files[row.name], samples, settings)
             watch.progress({"done": (number + 1) / len(rows)})
+    watch.stage_done("cold start and sustained run", True, time.perf_counter() - started, {})
 
 
 def corrupted(
