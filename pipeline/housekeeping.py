@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Literal
 
 from pipeline.errors import PipelineError, RequestError
 from pipeline.explain import previous_keys
-from pipeline.project import ARTIFACT, BENCH_DOCUMENT, BUILD_DOCUMENT, Project, built_folders, load_build, open_project
+from pipeline.project import (
+    ARTIFACT,
+    BENCH_DOCUMENT,
+    BUILD_DOCUMENT,
+    SENSITIVITY_FILES,
+    Project,
+    built_folders,
+    load_build,
+    open_project,
+)
 from pipeline.target import Budgets, load_target, target_names
 from pipeline.watch import Watch
 
@@ -95,16 +104,16 @@ def _gc(project: Project) -> tuple[list[str], int]:
 
 
 def clean(root: Path, *, store: bool, dry_run: bool) -> CleanDocument:
-    """Remove built files and logs; with `store` the store too, unless a build is running."""
+    """Remove built files, analyses and logs; with `store` the store too, unless a build is running."""
     from pipeline.documents import CleanDocument
 
     project = open_project(root, Watch())
-    made = (BUILD_DOCUMENT, BENCH_DOCUMENT, f"converted/{ARTIFACT}")
+    made = (BUILD_DOCUMENT, BENCH_DOCUMENT, f"converted/{ARTIFACT}", SENSITIVITY_FILES[0])
     folders = {path.parents[name.count("/")] for name in made for path in project.artifacts.glob(f"*/*/{name}")}
     doomed = [
         folder / name
         for folder in sorted(folders)
-        for name in (ARTIFACT, BUILD_DOCUMENT, BENCH_DOCUMENT, "converted")
+        for name in (ARTIFACT, BUILD_DOCUMENT, BENCH_DOCUMENT, "converted", *SENSITIVITY_FILES)
         if (folder / name).exists()
     ]
     doomed += [path for path in (project.artifacts / "logs",) if path.is_dir()]

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pipeline.documents import BuildDocument
 
 ARTIFACT, BUILD_DOCUMENT, BENCH_DOCUMENT = "model.tflite", "build.json", "bench.json"
+SENSITIVITY_FILES = tuple(f"sensitivity.{suffix}" for suffix in ("json", "toml", "png", "svg"))
 
 
 @dataclass(frozen=True)

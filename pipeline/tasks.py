@@ -242,6 +242,38 @@ def inspect(context, file, json=False):
     _show(document, json, "print_inspection")
 
 
+@task(
+    help=_help(
+        "target",
+        "workload",
+        "seed",
+        "json",
+        mend="build the mended recipe as well, and show its errors",
+        calibration_sizes="numbers of calibration samples to build the file with, such as 10,50,100,500",
+    )
+)
+@_exits
+def sensitivity(context, target="mobile", workload="mnist", seed="0", mend=False, calibration_sizes="", json=False):
+    """Rank the layers by the error that quantization adds, and write the recipe that mends the worst."""
+    from pipeline.errors import EnvironmentUnsuited
+    from pipeline.sensitivity import sensitivity as analyse
+    from pipeline.sensitivity import sizes_of
+
+    sizes = sizes_of(calibration_sizes)
+    found, learned, number, project, watch = _request(target, workload, seed)
+    try:
+        document = analyse(found, learned, number, project, watch, mend=mend, calibration_sizes=sizes)
+    finally:
+        watch.close()
+    try:
+        from pipeline.report.sensitivity_plot import draw
+
+        draw(document, project.root / document.folder)
+    except EnvironmentUnsuited as error:
+        print(f"no plot: {error}", file=sys.stderr)
+    _show(document, json, "print_sensitivity")
+
+
 @task(help=_help("json"))
 @_exits
 def targets(context, json=False):
@@ -294,7 +326,9 @@ def clean(context, store=False, dry_run=False, json=False):
 
 
 def _collection() -> Collection:
-    collection = Collection(train, prune, quantize, convert, build, bench, predict, inspect, targets, clean)
+    collection = Collection(
+        train, prune, quantize, convert, build, bench, predict, inspect, sensitivity, targets, clean
+    )
     store = Collection("store")
     store.add_task(store_list, name="list", default=True)
     store.add_task(store_verify, name="verify")
