@@ -232,6 +232,60 @@ class StoreDocument(Document):
     freed_bytes: int = Field(0, description="Bytes that gc freed.")
 
 
+class LayerSensitivity(BaseModel):
+    """One operator of the float file and its error in the quantized one."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    layer: str = Field(description="Its Keras layer, or its kind and position where conversion left no name.")
+    operator: str = Field(description="Builtin name such as CONV_2D.")
+    weights: str | None = Field(description="Number format of its kernel in the quantized file; null without one.")
+    own_noise: float = Field(description="Noise that it adds to what reaches it, as a share of signal power.")
+    sqnr_db: float | None = Field(description="Signal to noise of its output, in dB; null where nothing differs.")
+    wider: str | None = Field(description="Scheme that the mended recipe gives it; null where it stays.")
+    mended_own_noise: float | None = Field(description="own_noise in the mended file; null if it was not built.")
+    mended_sqnr_db: float | None = Field(description="sqnr_db in the mended file; null if it was not built.")
+
+
+class FileQuality(BaseModel):
+    """One file, on calibration and validation samples."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(description="float32, quantized, mended, or the number of calibration samples.")
+    sha256: str = Field(description="SHA-256 of the file.")
+    size_bytes: int = Field(description="Size of the file.")
+    validation_accuracy: float = Field(description="Share of the validation split classified correctly.")
+    agreement: float = Field(description="Share of the validation split that it answers as the float32 file does.")
+    output_sqnr_db: float | None = Field(description="Signal to noise of its output on the compared samples, in dB.")
+
+
+class CalibrationSize(BaseModel):
+    """The quantized file with another number of calibration samples."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    samples: int = Field(description="Count of calibration samples.")
+    quality: FileQuality = Field(description="The file.")
+    layers: dict[str, float | None] = Field(description="Signal to noise of each layer with a kernel, in dB.")
+
+
+class SensitivityDocument(Document):
+    """What `invoke sensitivity --json` prints, and `sensitivity.json` holds."""
+
+    target: str = Field(description="Name of the target.")
+    workload: str = Field(description="Name of the workload.")
+    seed: int = Field(description="Seed of the build.")
+    step: str = Field(description="The recipe's step that quantizes.")
+    scheme: str = Field(description="Its scheme.")
+    samples: int = Field(description="Calibration samples on which the files were compared.")
+    files: list[FileQuality] = Field(description="The float32 file, the quantized one, and the mended one if built.")
+    layers: list[LayerSensitivity] = Field(description="All operators, that of the most own noise first.")
+    calibration_sizes: list[CalibrationSize] = Field(description="One for each size that was asked for.")
+    recipe: str | None = Field(description="The recipe with the worst layers kept wider, as TOML; null if none can.")
+    folder: str = Field(description="Folder of sensitivity.json, .toml, .png and .svg, relative to the project.")
+
+
 class CleanDocument(Document):
     """What `invoke clean --json` prints."""
 
@@ -270,6 +324,7 @@ DOCUMENTS: dict[str, type[Document]] = {
     "inspect": InspectDocument,
     "targets": TargetsDocument,
     "store": StoreDocument,
+    "sensitivity": SensitivityDocument,
     "clean": CleanDocument,
     "error": ErrorDocument,
 }

@@ -14,6 +14,7 @@ from pipeline.project import (
     BUILD_DOCUMENT,
     COMPARE_DOCUMENT,
     COMPARE_FOLDER,
+    SENSITIVITY_FILES,
     Project,
     built_folders,
     compared_keys,
@@ -107,16 +108,17 @@ def _gc(project: Project) -> tuple[list[str], int]:
 
 
 def clean(root: Path, *, store: bool, dry_run: bool) -> CleanDocument:
-    """Remove built files and logs; with `store` the store too, unless a build is running."""
+    """Remove built files, analyses and logs; with `store` the store too, unless a build is running."""
     from pipeline.documents import CleanDocument
 
     project = open_project(root, Watch())
-    made = (BUILD_DOCUMENT, BENCH_DOCUMENT, f"converted/{ARTIFACT}", f"{COMPARE_FOLDER}/{COMPARE_DOCUMENT}")
+    markers = (f"converted/{ARTIFACT}", f"{COMPARE_FOLDER}/{COMPARE_DOCUMENT}", SENSITIVITY_FILES[0])
+    made = (BUILD_DOCUMENT, BENCH_DOCUMENT, *markers)
     folders = {path.parents[name.count("/")] for name in made for path in project.artifacts.glob(f"*/*/{name}")}
     doomed = [
         folder / name
         for folder in sorted(folders)
-        for name in (ARTIFACT, BUILD_DOCUMENT, BENCH_DOCUMENT, "converted", COMPARE_FOLDER)
+        for name in (ARTIFACT, BUILD_DOCUMENT, BENCH_DOCUMENT, "converted", COMPARE_FOLDER, *SENSITIVITY_FILES)
         if (folder / name).exists()
     ]
     doomed += [path for path in (project.artifacts / "logs",) if path.is_dir()]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 ARTIFACT, BUILD_DOCUMENT, BENCH_DOCUMENT = "model.tflite", "build.json", "bench.json"
 COMPARE_FOLDER, COMPARE_DOCUMENT = "compare", "compare.json"
+SENSITIVITY_FILES = tuple(f"sensitivity.{suffix}" for suffix in ("json", "toml", "png", "svg"))
 
 
 @dataclass(frozen=True)

@@ -120,6 +120,37 @@ def print_prediction(document: Any) -> None:
     console_on_stdout().print(f"{document.predicted}  {document.confidence:.1%}", markup=False, highlight=False)
 
 
+def print_sensitivity(document: Any) -> None:
+    """Print a SensitivityDocument: layers, files, calibration sizes, and the recipe that mends the worst."""
+    console, mended = console_on_stdout(), any(row.mended_own_noise is not None for row in document.layers)
+    title = f"{document.workload} for {document.target}: {document.step} {document.scheme} against float32"
+    console.print(f"{title}, {document.samples} calibration samples", markup=False, highlight=False)
+    more = ("mended: own", "mended: SQNR") if mended else ()
+    table = table_of("layer", "operator", "weights", "own noise", "SQNR", "keep as", *more)
+    for row in document.layers:
+        after = (_share(row.mended_own_noise), _decibel(row.mended_sqnr_db)) if mended else ()
+        cells = (row.operator, row.weights or "", _share(row.own_noise), _decibel(row.sqnr_db), row.wider or "")
+        table.add_row(escape(row.layer), *cells, *after)
+    console.print(table)
+    qualities = [*document.files, *(size.quality for size in document.calibration_sizes)]
+    table = table_of("file", "bytes", "validation accuracy", "agrees with float32", "SQNR of the output")
+    for quality in qualities:
+        shares = (f"{quality.validation_accuracy:.2%}", f"{quality.agreement:.2%}")
+        table.add_row(quality.name, f"{quality.size_bytes:,}", *shares, _decibel(quality.output_sqnr_db))
+    console.print(table)
+    if document.calibration_sizes:
+        layers = list(document.calibration_sizes[0].layers)
+        table = table_of("calibration samples", *(f"SQNR of {escape(layer)}" for layer in layers))
+        for size in document.calibration_sizes:
+            table.add_row(str(size.samples), *(_decibel(size.layers[layer]) for layer in layers))
+        console.print(table)
+    if document.recipe:
+        console.print(f"recipe that keeps the worst layers wider ({document.folder}/sensitivity.toml):")
+        console.print(document.recipe, markup=False, highlight=False, soft_wrap=True)
+    else:
+        console.print("no layer of this scheme can be kept wider", highlight=False)
+
+
 def print_clean(document: Any) -> None:
     """Print a CleanDocument."""
     for path in document.removed:
@@ -233,6 +264,14 @@ def _latency(latency: Any) -> str:
 
 def print_verdict(console: Console, verdict: str, what: str) -> None:
     console.print(f"[{COLOURS[verdict]}]{verdict}[/]: {escape(what)}", highlight=False)
+
+
+def _share(noise: float | None) -> str:
+    return "" if noise is None else f"{noise:.4%}"
+
+
+def _decibel(sqnr: float | None) -> str:
+    return "exact" if sqnr is None else f"{sqnr:.1f} dB"
 
 
 def _shape(shape: Any) -> str:

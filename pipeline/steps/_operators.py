@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,13 +21,18 @@ CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")  # of number formats: they compute noth
 class NamedOperator:
     """One operator, by the names that the converter keeps in those of tensors."""
 
+    position: int  # in the graph's order
     kind: str  # builtin name, such as CONV_2D
     layer: str  # the Keras layer that it is best known by; its kind and position where none is known
     names: frozenset[str]  # all that a recipe can call it by: layers, the blocks around them, its kind
     inputs: tuple[int, ...]  # indices of the tensors that it reads and that are no constants
     output: int  # index of its first output
     output_name: str
-    has_kernel: bool
+    kernel_dtype: str | None  # number format of its kernel; none without one
+
+    @property
+    def has_kernel(self) -> bool:
+        return self.kernel_dtype is not None
 
 
 def named_operators(path: Path) -> list[NamedOperator]:
@@ -38,8 +43,10 @@ def named_operators(path: Path) -> list[NamedOperator]:
 
 def _named(graph: Subgraph, position: int) -> NamedOperator:
     operator = graph.operators[position]
-    tensors = [graph.tensors[index] for index in operator.inputs if index >= 0]
-    kernels = [tensor for tensor in tensors if tensor.data is not None and len(tensor.shape) > 1]
+    # A kernel that is quantized alone is decoded by an operator of its own.
+    encoded = {other.outputs[0]: other.inputs[0] for other in graph.operators if other.name == "DEQUANTIZE"}
+    read = {index: graph.tensors[encoded.get(index, index)] for index in operator.inputs if index >= 0}
+    kernels = [tensor for tensor in read.values() if tensor.data is not None and len(tensor.shape) > 1]
     if operator.name not in MULTIPLY_ACCUMULATE:
         kernels = []
     output = graph.tensors[operator.outputs[0]]
@@ -47,14 +54,16 @@ def _named(graph: Subgraph, position: int) -> NamedOperator:
     paths = [path for tensor in (*kernels, output) for path in tensor.name.split(";")]
     # model/block/layer/Operation: the first names the model, the last what the layer computes.
     layers = ["/".join(path.split("/")[1:-1]) for path in paths if path.count("/") > 1]
+    layer = layers[0] if layers else f"{operator.name}_{position}"
     return NamedOperator(
+        position=position,
         kind=operator.name,
-        layer=layers[0] if layers else f"{operator.name}_{position}",
-        names=frozenset([operator.name, *layers, *(part for layer in layers for part in layer.split("/"))]),
-        inputs=tuple(index for index in operator.inputs if index >= 0 and graph.tensors[index].data is None),
+        layer=layer,
+        names=frozenset([operator.name, layer, *layers, *(part for layer in layers for part in layer.split("/"))]),
+        inputs=tuple(index for index, tensor in read.items() if tensor.data is None),
         output=operator.outputs[0],
         output_name=output.name,
-        has_kernel=bool(kernels),
+        kernel_dtype=kernels[0].dtype if kernels else None,
     )
 
 
@@ -65,24 +74,60 @@ def activations(path: Path, samples: np.ndarray) -> Iterator[dict[int, np.ndarra
     may keep what lies between its operators to itself.
     """
     import numpy as np
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     graph = read_model(path).subgraphs[0]
     indices = [*graph.inputs, *(index for operator in graph.operators for index in operator.outputs)]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that all tensors are kept is what is wanted
-        interpreter = Interpreter(
-            str(path),
-            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-            experimental_preserve_all_tensors=True,
-        )
-    interpreter.allocate_tensors()
+    interpreter = _interpreter(path.read_bytes())
     details = {detail["index"]: detail for detail in interpreter.get_tensor_details()}
     source = details[graph.inputs[0]]
     for sample in samples:
         interpreter.set_tensor(source["index"], _stored(sample[np.newaxis], source))
         interpreter.invoke()
         yield {index: _real(interpreter.get_tensor(index), details[index]) for index in indices}
+
+
+def lone_operator(path: Path, operator: NamedOperator) -> Callable[[list[np.ndarray]], np.ndarray]:
+    """Return the function that one operator of a float `.tflite` computes from its inputs that are no constants."""
+    import ai_edge_litert.schema_py_generated as schema
+    import flatbuffers
+    import numpy as np
+
+    model = schema.ModelT.InitFromPackedBuf(path.read_bytes())
+    graph = model.subgraphs[0]
+    graph.operators = [graph.operators[operator.position]]
+    used = {graph.tensors[index].buffer for index in graph.operators[0].inputs if index >= 0}
+    for place, buffer in enumerate(model.buffers):
+        if place not in used:
+            buffer.data = None
+    # int32, as the file has them: the generated classes write an array's bytes as they are.
+    graph.inputs, graph.outputs = np.array(operator.inputs, np.int32), np.array([operator.output], np.int32)
+    model.signatureDefs = None
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    interpreter = _interpreter(bytes(builder.Output()))
+    shapes = {detail["index"]: detail["shape"] for detail in interpreter.get_input_details()}
+
+    def compute(inputs: list[np.ndarray]) -> np.ndarray:
+        for index, values in zip(operator.inputs, inputs, strict=True):
+            interpreter.set_tensor(index, values.reshape(shapes[index]))  # another file may do without a RESHAPE
+        interpreter.invoke()
+        return interpreter.get_tensor(operator.output)
+
+    return compute
+
+
+def _interpreter(content: bytes) -> Any:
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that all tensors are kept is what is wanted
+        interpreter = Interpreter(
+            model_content=content,
+            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+            experimental_preserve_all_tensors=True,
+        )
+    interpreter.allocate_tensors()
+    return interpreter
 
 
 def _stored(values: np.ndarray, detail: dict[str, Any]) -> np.ndarray:

@@ -16,7 +16,8 @@ from step_runs import SMALL, run_step, saved, varied
 from pipeline.errors import StepFailed
 from pipeline.flatbuffer import read_model
 from pipeline.inspect import Inspection, inspect_file
-from pipeline.steps import quantize_edge, slim
+from pipeline.layer_errors import layer_errors
+from pipeline.steps import quantize, quantize_edge, slim
 from pipeline.verify import verify
 
 # scheme: format of the kernels, of the activations, and the share of answers that must stay the source's
@@ -118,6 +119,20 @@ def test_what_has_no_kernel_takes_the_activations_of_its_scheme(depthwise: Path,
     assert add.dtypes == ("float32",)
 
 
+@pytest.mark.parametrize("scheme", ["int8", "weight_only_int8", "dynamic_int8"])
+def test_each_operator_is_compared_also_where_two_layers_meet(scheme: str, depthwise: Path, tmp_path: Path) -> None:
+    run_step(quantize, depthwise, tmp_path / "float", varied(), scheme="float32")
+    built_file(depthwise, tmp_path / "out", scheme=scheme)
+    samples = varied().preprocess(varied().load("train")[0][:10])
+    errors = layer_errors(tmp_path / "float" / "model.tflite", tmp_path / "out" / "model.tflite", samples)
+    own = {error.float_operator.kind: error.own_noise for error in errors}
+    assert 0 < own["CONV_2D"] < 1e-3
+    assert 0 < own["DEPTHWISE_CONV_2D"] < 1e-3
+    # Weights alone leave what adds activations as it was.
+    assert own["ADD"] == pytest.approx(0, abs=1e-12) if scheme != "int8" else 0 < own["ADD"] < 1e-3
+    assert 0 < errors[-1].noise < 0.05
+
+
 @pytest.mark.parametrize(
     ("layers", "message", "named"),
     [
@@ -150,6 +165,14 @@ def test_pruned_weights_stay_zero_and_later_steps_must_keep_them(built: Path, do
     fewer = [(elements, share - 0.1) for elements, share in facts["promises"]["kernel_zeros"]]
     with pytest.raises(StepFailed, match="does not keep the zeros"):
         verify(tmp_path / "slim", varied(), {**facts["promises"], "kernel_zeros": fewer}, RUNNER)
+
+
+def test_lost_zeros_are_refused(built: Path, document: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dense_file = (stage_folder(built, document, "baseline") / "model.tflite").read_bytes()
+    monkeypatch.setattr(quantize_edge, "quantized", lambda *_: dense_file)
+    with pytest.raises(StepFailed, match="lost zeros of the pruned model") as caught:
+        run_step(quantize_edge, stage_folder(built, document, "prune"), tmp_path / "out", varied())
+    assert "18432 weights" in caught.value.received
 
 
 def test_the_bytes_are_the_same_in_another_process(built: Path, document: dict, tmp_path: Path) -> None:

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from comparison_rows import row
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.comparison.choice import choose, mcnemar, pareto_front, why_not, wilson_interval
+from tests.comparison_rows import row
 
 FLOAT = row("float32", size_bytes=100_000, p50_us=40, fits_target=False)
 

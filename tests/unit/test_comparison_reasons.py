@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from comparison_rows import row
 
 from pipeline.comparison.reasons import gained, reasons
+from tests.comparison_rows import row
 
 INT8 = row("int8")
 

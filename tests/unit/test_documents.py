@@ -23,11 +23,15 @@ from pipeline.documents import (
     BenchResult,
     BuildDocument,
     Calibration,
+    CalibrationSize,
     Document,
     ErrorDetail,
     ErrorDocument,
+    FileQuality,
     InspectDocument,
     LatencyRecord,
+    LayerSensitivity,
+    SensitivityDocument,
     StageRecord,
 )
 from pipeline.errors import UnknownName
@@ -136,6 +140,35 @@ def bench_document() -> BenchDocument:
     return BenchDocument(results=[result], verdict="pass")
 
 
+def sensitivity_document() -> SensitivityDocument:
+    row = LayerSensitivity(
+        layer="dense",
+        operator="FULLY_CONNECTED",
+        weights="int4",
+        own_noise=0.01,
+        sqnr_db=20.0,
+        wider="int8",
+        mended_own_noise=None,
+        mended_sqnr_db=None,
+    )
+    quality = FileQuality(
+        name="quantized", sha256="0" * 64, size_bytes=12, validation_accuracy=0.9, agreement=0.9, output_sqnr_db=20.0
+    )
+    return SensitivityDocument(
+        target="null",
+        workload="grey",
+        seed=0,
+        step="quantize_edge",
+        scheme="int8x4",
+        samples=100,
+        files=[quality],
+        layers=[row],
+        calibration_sizes=[CalibrationSize(samples=10, quality=quality, layers={"dense": 20.0})],
+        recipe='[[recipe]]\nstep = "train"\n',
+        folder="artifacts/grey/null",
+    )
+
+
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Document]:
     """One of each document that needs no build, from a project with an output in its store."""
@@ -158,6 +191,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Document]:
         "clean": clean(root, store=True, dry_run=True),
         "error": ErrorDocument(error=ErrorDetail(**UnknownName("target", "mobil", ["mobile"]).as_dict())),
     }
+    documents["sensitivity"] = sensitivity_document()
     model = ROOT / "tests" / "data" / "tiny_int8.tflite"
     found = inspect_file(model)
     documents["inspect"] = InspectDocument(
@@ -166,7 +200,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Document]:
     return documents
 
 
-NAMES = ["build", "bench", "plan", "targets", "store", "clean", "error", "inspect"]
+NAMES = ["build", "bench", "plan", "targets", "store", "clean", "error", "inspect", "sensitivity"]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,0 +1,145 @@
+"""What every task shares: its flags' help, the request, exit codes, and printing on stdout.
+
+Errors become exits here and nowhere else. Data goes to stdout, everything else to stderr; with
+`--json` stdout is exactly one document. Exit codes: 0 all budgets that bind pass, 1 Invoke's own
+parser and defects, 2 the request is wrong, 3 inconclusive, 4 a step or runner failed, 5 a budget
+fails, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from invoke import Context, Exit
+
+_HELP = {
+    "target": "name of a file in targets/, such as mobile",
+    "workload": "name of a workload, or the path of a .py file that is one",
+    "seed": "seed of weights, order, augmentation and calibration, 0 to 2147483647",
+    "json": "print exactly one JSON document on stdout",
+    "explain": "say which field of its key caused each stage to be made",
+    "dry_run": "print what would run and how long it takes, and stop",
+    "force": "make every stage anew, whatever the store holds",
+}
+
+
+def help_for(*names: str, **more: str) -> dict[str, str]:
+    return {name.replace("_", "-"): text for name, text in _HELP.items() if name in names} | more
+
+
+PLAN_HELP = help_for("target", "workload", "seed", "json", "explain", "dry_run", "force")
+
+
+def exits(body: Callable[..., int | None]) -> Callable[..., None]:
+    """Give a task's body the exit codes, and the error document where `--json` was asked for."""
+
+    @functools.wraps(body)
+    def run(context: Context, *arguments: Any, **options: Any) -> None:
+        try:
+            from pipeline.errors import DiskFull, Interrupted, PipelineError, SystemRefused, is_disk_full
+
+            with contextlib.redirect_stdout(sys.stderr):  # what a project's own modules print is no data
+                code = body(context, *arguments, **options)
+        except PipelineError as error:
+            raise _exit(error, options) from None
+        except KeyboardInterrupt:
+            message = "interrupted: what was finished is in the store; the same command goes on from there"
+            raise _exit(Interrupted(message), options) from None
+        except OSError as error:
+            if is_disk_full(error):
+                raise _exit(DiskFull.at(Path(error.filename or "the project's folder")), options) from None
+            raise _exit(SystemRefused.of(error), options) from None
+        except Exit:
+            raise
+        except Exception as error:
+            if options.get("json"):
+                _print_error({"code": "defect", "message": repr(error)})
+            raise  # a defect shows its traceback, and Invoke's exit code 1
+        if code:
+            raise Exit(code=code)
+
+    return run
+
+
+def _exit(error: Any, options: dict[str, Any]) -> Exit:
+    if options.get("json"):
+        _print_error(error.as_dict())
+    return Exit(str(error) if error.code == "interrupted" else f"error: {error}", error.exit_code)
+
+
+def _print_error(described: dict[str, str]) -> None:
+    from pipeline.documents import ErrorDetail, ErrorDocument
+
+    detail = {"received": "", "expected": "an answer", "fix": "report it with the traceback on stderr"} | described
+    _write(lambda: print(ErrorDocument(error=ErrorDetail(**detail)).model_dump_json(indent=2)))
+
+
+def _write(printing: Callable[[], None]) -> None:
+    """Print on the real stdout, whatever its encoding and whether or not somebody reads it."""
+    stdout = sys.__stdout__
+    if stdout is None:  # closed by the caller
+        return
+    stdout.reconfigure(errors="replace")
+    try:
+        with contextlib.redirect_stdout(stdout):
+            printing()
+            stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader has seen enough; the exit code stays
+
+
+def show(document: Any, json: bool, table: str, module: str = "tables") -> None:
+    """Print a document on stdout: as JSON, or through the named function of a module in report/."""
+    if json:
+        _write(lambda: print(document.model_dump_json(indent=2)))
+    else:
+        report = importlib.import_module(f"pipeline.report.{module}")
+        _write(lambda: getattr(report, table)(document))
+
+
+def request(target: str, workload: str, seed: str) -> tuple[Any, Any, int, Any, Any]:
+    """Return target, workload, seed, project and watch; raise RequestError for what is not known."""
+    from pipeline.errors import RequestError
+    from pipeline.lookup import project_root
+    from pipeline.project import open_project
+    from pipeline.report.terminal import terminal_watch
+    from pipeline.target import load_target
+    from pipeline.workload import load_workload
+
+    if not (seed.isascii() and seed.isdigit() and len(seed) <= 10 and int(seed) < 2**31):
+        raise RequestError(
+            "--seed is not a seed", received=seed, expected="a whole number, 0 to 2147483647", fix="--seed=0"
+        )
+    root, watch = project_root(), terminal_watch()
+    return load_target(target, root), load_workload(workload, root), int(seed), open_project(root, watch), watch
+
+
+def planned(
+    step: str | None, target: str, workload: str, seed: str, json: bool, explain: bool, dry_run: bool, force: bool
+) -> tuple[Any, ...] | None:
+    """Open the request and its plan up to `step`; print it and return None for `--dry-run`."""
+    from pipeline.explain import plan_document
+    from pipeline.plan import make_plan
+
+    found, learned, number, project, watch = request(target, workload, seed)
+    plan = make_plan(found, learned, number, project.root)
+    if step:
+        plan = plan.recipe_only() if step == "convert" else plan.up_to(step)
+    if explain or dry_run:
+        document = plan_document(plan, found, learned, number, project, force=force)
+        if dry_run:
+            show(document, json, "print_plan")
+            return None
+        from rich.console import Console
+
+        from pipeline.report.tables import print_plan
+
+        print_plan(document, Console(stderr=True))
+    return plan, found, learned, number, project, watch
