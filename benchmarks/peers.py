@@ -34,6 +34,7 @@ import numpy as np
 from pipeline.benchmark import MOST_BLOCKS, ROUNDS, bootstrap_percentiles, interval
 from pipeline.build import executed
 from pipeline.calibration import representative_dataset
+from pipeline.comparison.choice import wilson_interval
 from pipeline.errors import PipelineError
 from pipeline.inspect import float_leftovers, inspect_file
 from pipeline.machine_lock import benchmarking, training
@@ -49,7 +50,6 @@ from pipeline.workload import Workload, load_workload
 WORKLOAD, SEED, CALIBRATION_SAMPLES = "mnist", 0, 500
 BATCH_SIZE, EPOCHS = 128, 2  # the pruning guide's
 QAT_SAMPLES, QAT_BATCH_SIZE = 1000, 500  # the QAT guide's
-CONFIDENCE_QUANTILE = 1.96  # of the normal distribution, for 95%
 TIMING_SAMPLES = 64
 
 # The pipeline's own: a target, and what is appended to its recipe.
@@ -223,14 +223,6 @@ def timed(files: dict[str, Path], workload: Workload, note: Callable[[str], None
     return {name: bootstrap_percentiles([block[name].times_ns for block in blocks]) for name in files}
 
 
-def wilson(correct: int, total: int) -> tuple[float, float]:
-    """Return the 95% interval of a share (Wilson 1927, doi:10.1080/01621459.1927.10502953)."""
-    z, share = CONFIDENCE_QUANTILE, correct / total
-    middle = share + z * z / (2 * total)
-    half = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
-    return (middle - half) / (1 + z * z / total), (middle + half) / (1 + z * z / total)
-
-
 def row(*cells: object) -> None:
     print("|", " | ".join(map(str, cells)), "|", flush=True)
 
@@ -263,7 +255,7 @@ def compare(project: Project, workload: Workload, watch: Watch) -> None:
     row("file", "bytes", "deflated", "accuracy of the file", "95% interval", "p50, µs", "95% interval", "wall time, s")
     row(*["---"] * 8)
     for name, one in made.items():
-        low, high = wilson(correct[name], total)
+        low, high = wilson_interval(correct[name], total)
         p50 = interval(times[name].values[0], times[name].resampled[0], MOST_BLOCKS)
         row(
             name,
