@@ -51,20 +51,28 @@ def _named(graph: Subgraph, position: int) -> NamedOperator:
         kernels = []
     output = graph.tensors[operator.outputs[0]]
     # The output of the last operator bears the graph's name for it, its kernel still the layer's.
-    paths = [path for tensor in (*kernels, output) for path in tensor.name.split(";")]
-    # model/block/layer/Operation: the first names the model, the last what the layer computes.
-    layers = ["/".join(path.split("/")[1:-1]) for path in paths if path.count("/") > 1]
-    layer = layers[0] if layers else f"{operator.name}_{position}"
+    layers = [_layers(tensor.name) for tensor in (*kernels, output)]
+    layer = next((found[-1] for found in layers if found), f"{operator.name}_{position}")
+    known = [layer, *(name for found in layers for name in found)]
     return NamedOperator(
         position=position,
         kind=operator.name,
         layer=layer,
-        names=frozenset([operator.name, layer, *layers, *(part for layer in layers for part in layer.split("/"))]),
+        names=frozenset([operator.name, *known, *(part for name in known for part in name.split("/"))]),
         inputs=tuple(index for index, tensor in read.items() if tensor.data is None),
         output=operator.outputs[0],
         output_name=output.name,
         kernel_dtype=kernels[0].dtype if kernels else None,
     )
+
+
+def _layers(tensor: str) -> list[str]:
+    """Return the layers in a tensor's name, of fused ones the activation first and what has the kernel last.
+
+    Each is a path, model/block/layer/Operation: the first names the model, the last what the layer computes.
+    """
+    paths = [path.split("/") for path in tensor.split(";") if "ReadVariableOp" not in path]
+    return ["/".join(path[1:-1]) for path in paths if len(path) > 2]
 
 
 def activations(path: Path, samples: np.ndarray) -> Iterator[dict[int, np.ndarray]]:

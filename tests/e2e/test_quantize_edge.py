@@ -108,6 +108,29 @@ def test_a_kernel_without_int4_stays_int8_and_is_refused_by_name(depthwise: Path
     assert caught.value.expected == "one of weight_only_int8, dynamic_int8, int8, int16x8, float32"
 
 
+def test_layers_keep_their_names_though_conversion_fuses_them(tmp_path: Path) -> None:
+    from pipeline.keras_legacy import keras
+
+    layers = keras.layers
+    inputs = layers.Input((28, 28, 1))
+    hidden = layers.Conv2D(4, 3, strides=2, use_bias=False, name="stem")(inputs)
+    hidden = layers.ReLU(6.0, name="stem_relu")(layers.BatchNormalization(name="stem_norm")(hidden))
+    hidden = layers.DepthwiseConv2D(3, use_bias=False, name="depthwise")(hidden)
+    hidden = layers.ReLU(6.0, name="depthwise_relu")(layers.BatchNormalization(name="depthwise_norm")(hidden))
+    block = keras.Sequential([layers.InputLayer((11, 11, 4)), layers.Conv2D(4, 1, name="inner")], name="block")
+    outputs = layers.Dense(10, name="logits")(layers.Flatten()(block(hidden)))
+    source = saved(keras.Model(inputs, outputs), tmp_path / "source")
+    # By the name of the layer, of what is fused with it, and of the block around it.
+    given = {"depthwise_norm": "dynamic_int8", "block": "float32", "stem": "weight_only_int4"}
+    facts, _, _ = built_file(source, tmp_path / "out", scheme="weight_only_int8", layers=given)
+    assert facts["schemes"] == {
+        "stem": "weight_only_int4",
+        "depthwise": "dynamic_int8",
+        "block/inner": "float32",
+        "logits": "weight_only_int8",
+    }
+
+
 def test_what_has_no_kernel_takes_the_activations_of_its_scheme(depthwise: Path, tmp_path: Path) -> None:
     layers = {"join": "int16x8", "depthwise": "int16x8"}
     _, found, _ = built_file(depthwise, tmp_path / "out", scheme="int8", layers=layers)
