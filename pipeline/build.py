@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pipeline.bench import latency_record, measured
-from pipeline.execute import Done, execute, expected_seconds, full_disk_named, shipped_forecast
+from pipeline.execute import Done, Worker, execute, expected_seconds, full_disk_named, shipped_forecast
 from pipeline.files import copy_whole, write_whole
 from pipeline.plan import BASELINE, EVALUATE, EVALUATE_BASELINE, Plan, make_plan
 from pipeline.project import ARTIFACT, BUILD_DOCUMENT, Project
@@ -42,12 +42,19 @@ def announce(
 
 @contextmanager
 def executed(
-    plan: Plan, target: Target, workload: Workload, project: Project, watch: Watch, *, force: bool = False
+    plan: Plan,
+    target: Target,
+    workload: Workload,
+    project: Project,
+    watch: Watch,
+    *,
+    force: bool = False,
+    worker: Worker | None = None,
 ) -> Iterator[dict[str, Done]]:
     """Announce and execute a plan; its keys are pinned against the garbage collection while the context lasts."""
     with full_disk_named(project.store.root), project.store.pinned(stage.key for stage in plan.stages):
         announce(plan, target, workload, project, watch, force=force)
-        yield execute(plan, target, workload, project.store, project.root, watch, force=force)
+        yield execute(plan, target, workload, project.store, project.root, watch, force=force, worker=worker)
 
 
 def build(

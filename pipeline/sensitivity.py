@@ -8,7 +8,6 @@ Everything is chosen on training and validation samples; test is not read.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.build import executed
 from pipeline.errors import RequestError
+from pipeline.execute import Worker, worker_of
 from pipeline.files import write_whole
 from pipeline.layer_errors import LayerError, layer_errors
 from pipeline.plan import make_plan
 from pipeline.project import ARTIFACT, SENSITIVITY_FILES, Project
 from pipeline.steps.quantize_edge import BITS, WITHOUT_INT4
-from pipeline.target import Target
+from pipeline.target import Target, recipe_toml
 from pipeline.watch import Watch
 from pipeline.workload import Workload
 
@@ -55,6 +55,7 @@ class _Request:
     watch: Watch
     before: tuple[dict[str, Any], ...]
     entry: dict[str, Any]  # the quantizing step's
+    worker: Worker  # one process for all files: TensorFlow is loaded once
 
     @property
     def scheme(self) -> str:
@@ -91,6 +92,7 @@ def sensitivity(
         )
     samples, _ = representative_dataset(workload, SAMPLES, seed)
     with ExitStack() as stack:
+        stack.enter_context(request.worker)
         files = {
             "float32": _file(stack, request, {"step": "quantize", "scheme": "float32"}, float_io=True),
             "quantized": _file(stack, request, request.entry),
@@ -121,7 +123,7 @@ def sensitivity(
             _calibration_size(size, qualities[f"{size} samples"], compared[f"{size} samples"])
             for size in calibration_sizes
         ],
-        recipe=_toml([*request.before, mended_entry]) if mended_entry else None,
+        recipe=recipe_toml([*request.before, mended_entry]) if mended_entry else None,
         folder=str(project.folder(workload.name, target.name).relative_to(project.root)),
     )
     folder = project.folder(workload.name, target.name)
@@ -158,7 +160,10 @@ def _request(target: Target, workload: Workload, seed: int, project: Project, wa
             f"a step {' or '.join(QUANTIZERS)}, which quantizes the model that it is given",
             "choose another target; quantize_aware trains, so that its file differs for other reasons as well",
         )
-    request = _Request(target, workload, seed, project, watch, target.recipe[:place], dict(target.recipe[place]))
+    worker = worker_of(target, workload, project.store, project.root)
+    request = _Request(
+        target, workload, seed, project, watch, target.recipe[:place], dict(target.recipe[place]), worker
+    )
     if request.scheme == "float32":
         raise _refused(
             f"the recipe of {target.name} does not quantize",
@@ -175,11 +180,14 @@ def _file(stack: ExitStack, request: _Request, entry: dict[str, Any], *, float_i
     It need not agree with its source: why it does not is what is asked here.
     """
     target = request.target.model_copy(
-        update={"recipe": (*request.before, {**entry, "agreement_min": 0.0})}
+        # Slim takes the names away by which operators are told apart.
+        update={"recipe": (*request.before, {**entry, "agreement_min": 0.0}), "slim": False}
         | ({"input_dtype": "float32", "output_dtype": "float32"} if float_io else {})
     )
     plan = make_plan(target, request.workload, request.seed, request.project.root).recipe_only()
-    done = stack.enter_context(executed(plan, target, request.workload, request.project, request.watch))
+    done = stack.enter_context(
+        executed(plan, target, request.workload, request.project, request.watch, worker=request.worker)
+    )
     return done[plan.final].entry.folder / ARTIFACT
 
 
@@ -272,21 +280,6 @@ def _calibration_size(size: int, quality: FileQuality, errors: list[LayerError])
 
     layers = {error.float_operator.layer: error.sqnr_db for error in errors if error.float_operator.has_kernel}
     return CalibrationSize(samples=size, quality=quality, layers=layers)
-
-
-def _toml(recipe: list[dict[str, Any]]) -> str:
-    """Return a recipe's steps as a target's TOML has them."""
-    blocks = ["\n".join(f"{key} = {_value(value)}" for key, value in entry.items()) for entry in recipe]
-    return "\n\n".join(f"[[recipe]]\n{block}" for block in blocks) + "\n"
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, dict):
-        inner = ", ".join(f"{json.dumps(key)} = {_value(part)}" for key, part in value.items())
-        return f"{{ {inner} }}" if inner else "{}"
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_value, value))}]"
-    return json.dumps(value)  # text, numbers and truth values are written alike
 
 
 def _refused(message: str, received: str, expected: str, fix: str) -> RequestError:

@@ -7,8 +7,10 @@ file is found here or in `plan.py`, before anything runs, and is named by file a
 from __future__ import annotations
 
 import difflib
+import json
 import tomllib
 import typing
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -124,6 +126,21 @@ def load_target(name: str, root: Path | None = None) -> Target:
 def target_names(root: Path | None = None) -> list[str]:
     """Return the names of all targets: the project's own and the shipped ones."""
     return known_names("targets", ".toml", root)
+
+
+def recipe_toml(recipe: Iterable[dict[str, Any]]) -> str:
+    """Return a recipe's steps as a target's TOML has them."""
+    blocks = ["\n".join(f"{key} = {_toml_value(value)}" for key, value in entry.items()) for entry in recipe]
+    return "\n\n".join(f"[[recipe]]\n{block}" for block in blocks) + "\n"
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, dict):
+        inner = ", ".join(f"{json.dumps(key)} = {_toml_value(part)}" for key, part in value.items())
+        return f"{{ {inner} }}" if inner else "{}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_toml_value, value))}]"
+    return json.dumps(value)  # text, numbers and truth values are written alike
 
 
 def invalid(path: Path, prefix: tuple[object, ...], error: ValidationError, model: type[BaseModel]) -> BadTarget:

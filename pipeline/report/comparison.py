@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from pipeline.comparison.scenarios import mean_corrupted, warnings
 from pipeline.report.tables import COLOURS, console_on_stdout, print_budgets, print_verdict, table_of
+from pipeline.target import recipe_toml
 
 if TYPE_CHECKING:
     from pipeline.comparison.document import CandidateRow
@@ -91,25 +92,6 @@ def _print_choice(console: Any, document: CompareDocument) -> None:
         console.print(f"on corrupted pictures — {warning}", style="yellow", markup=False, highlight=False)
     console.print(f"\nits recipe, for targets/{document.target}.toml:\n", markup=False, highlight=False)
     console.print(escape(recipe_toml(chosen.recipe)), highlight=False)
-
-
-def recipe_toml(recipe: list[dict[str, Any]]) -> str:
-    """Return a recipe as TOML tables."""
-    return "\n\n".join(
-        "\n".join(["[[recipe]]", *(f"{key} = {_toml(value)}" for key, value in entry.items())]) for entry in recipe
-    )
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_toml, value)) + "]"
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + " }"
-    return str(value)
 
 
 def comparison_csv(document: CompareDocument) -> str:
