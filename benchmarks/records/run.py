@@ -22,9 +22,10 @@ from typing import Any
 RECORDS = Path(__file__).resolve().parent
 sys.path[:0] = [str(RECORDS), str(RECORDS.parents[1])]
 
-from measures import correct_in_litert, correct_in_micro, wilson_interval, zipped_bytes  # noqa: E402
+from measures import choose, correct_in_litert, correct_in_micro, verdict, wilson_interval, zipped_bytes  # noqa: E402
 
 from pipeline.build import build, executed  # noqa: E402
+from pipeline.files import copy_whole  # noqa: E402
 from pipeline.inspect import inspect_file  # noqa: E402
 from pipeline.plan import EVALUATE, make_plan  # noqa: E402
 from pipeline.project import Project, open_project  # noqa: E402
@@ -34,8 +35,7 @@ from pipeline.watch import Watch  # noqa: E402
 from pipeline.workload import load_workload  # noqa: E402
 
 SEEDS_MAX = 5
-TEACHER = RECORDS / "artifacts" / "teacher.h5"
-ZIPPED_BYTES_MAX = {"guide_zipped": 5200}
+TEACHER = "artifacts/teacher.h5"
 
 
 def main() -> None:
@@ -49,20 +49,19 @@ def main() -> None:
     os.chdir(RECORDS)
     watch = terminal_watch()
     project = open_project(RECORDS, watch)
-    if 'path = "artifacts/teacher.h5"' in (RECORDS / "targets" / f"{arguments.record}.toml").read_text():
+    if TEACHER in (RECORDS / "targets" / f"{arguments.record}.toml").read_text() and not (RECORDS / TEACHER).exists():
         make_teacher(project, watch)
     log = make_record(arguments.record, seeds, project, watch)
+    (RECORDS / f"{arguments.record}.log.json").write_text(json.dumps(log, indent=2) + "\n")
     print(json.dumps({name: log[name] for name in ("record", "size_bytes", "zipped_bytes", "chosen_seed", "test")}))
 
 
 def make_teacher(project: Project, watch: Watch) -> None:
-    """Train the students' teacher, unless it is in the store, and put it where the recipes load it from."""
-    plan = make_plan(load_target("teacher", RECORDS), load_workload("teacher", RECORDS), 0, RECORDS).up_to("train")
-    if TEACHER.exists():
-        return
-    with executed(plan, load_target("teacher", RECORDS), load_workload("teacher", RECORDS), project, watch) as done:
-        TEACHER.unlink(missing_ok=True)
-        shutil.copyfile(done[plan.final].entry.folder / "model.h5", TEACHER)
+    """Train the teacher of all students and put it where their recipes load it from."""
+    target, workload = load_target("teacher", RECORDS), load_workload("teacher", RECORDS)
+    plan = make_plan(target, workload, 0, RECORDS).up_to("train")
+    with executed(plan, target, workload, project, watch) as done:
+        copy_whole(done[plan.final].entry.folder / "model.h5", RECORDS / TEACHER)
 
 
 def make_record(record: str, seeds: list[int], project: Project, watch: Watch) -> dict[str, Any]:
@@ -87,8 +86,7 @@ def make_record(record: str, seeds: list[int], project: Project, watch: Watch) -
                 }
             )
         watch.note(f"seed {seed}: {correct} of {len(labels)} on validation, {tried[-1]['size_bytes']} bytes")
-    fitting = [entry for entry in tried if keeps_to_size(record, entry, target.budgets.size_bytes)] or tried
-    chosen = max(fitting, key=lambda entry: entry["validation_correct"])
+    chosen = choose(record, tried, target.budgets.size_bytes)
     document = build(target, workload, chosen["seed"], project, watch)
     path = RECORDS / f"{record}.tflite"
     shutil.copyfile(RECORDS / document.artifact, path)
@@ -101,12 +99,13 @@ def make_record(record: str, seeds: list[int], project: Project, watch: Watch) -
         "correct_in_tflite_micro": correct_in_micro(path, workload.preprocess(images), labels),
     }
     evaluated = next(stage for stage in document.stages if stage.name == EVALUATE)
-    log_path = RECORDS / f"{record}.log.json"
-    reads = json.loads(log_path.read_text())["reads_of_test"] if log_path.exists() else []
-    read = {"seed": chosen["seed"], "sha256": document.sha256, "accuracy": document.accuracy}
+    earlier = RECORDS / f"{record}.log.json"
+    reads = json.loads(earlier.read_text())["reads_of_test"] if earlier.exists() else []
     if evaluated.state == "made" or not reads:
-        reads.append({"at": datetime.now(UTC).isoformat(timespec="seconds"), **read})
-    log = {
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        reads.append({"at": now, "seed": chosen["seed"], "sha256": document.sha256, "accuracy": document.accuracy})
+    lenet5 = against_lenet5(path)
+    return {
         "record": record,
         "size_bytes": document.size_bytes,
         "zipped_bytes": zipped_bytes(path),
@@ -117,21 +116,14 @@ def make_record(record: str, seeds: list[int], project: Project, watch: Watch) -
         "test": test,
         "reads_of_test": reads,
         "baseline_test_accuracy": document.baseline_accuracy,
-        "lenet5": against_lenet5(path),
-        "verdicts": [verdict.model_dump(mode="json") for verdict in document.verdicts],
-        "verdict": document.verdict,
+        "lenet5": lenet5,
+        "verdicts": [budget.model_dump(mode="json") for budget in document.verdicts],
+        "verdict": verdict(record, document.verdict, zipped_bytes(path), lenet5["speedup"]["low"]),
         "seconds": round(sum(sum(entry["seconds"].values()) for entry in tried), 1),
         "cores": len(os.sched_getaffinity(0)),
         "processor": document.latency.device.name,
         "versions": {**document.versions, "platform": platform.platform()},
     }
-    log_path.write_text(json.dumps(log, indent=2) + "\n")
-    return log
-
-
-def keeps_to_size(record: str, entry: dict[str, Any], size_bytes: int | None) -> bool:
-    zipped = ZIPPED_BYTES_MAX.get(record, entry["zipped_bytes"])
-    return entry["size_bytes"] <= (size_bytes or entry["size_bytes"]) and entry["zipped_bytes"] <= zipped
 
 
 def against_lenet5(path: Path) -> dict[str, Any]:

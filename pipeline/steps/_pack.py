@@ -7,12 +7,17 @@ Every reader follows offsets and sees the same model. Internals: https://flatbuf
 
 from __future__ import annotations
 
-from typing import Any
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
 
 import flatbuffers
 import flatbuffers.number_types as number_types
 
+if TYPE_CHECKING:
+    import numpy as np
+
 BUFFER_ALIGNMENT = 16  # bytes; what the schema forces for the data of a buffer
+FILLER_BYTES_MAX = 28
 _OFFSET = None  # stands in for the number type of a field that leads to another table or vector
 
 
@@ -24,11 +29,7 @@ def pack(model: Any) -> bytes:
         def Pack(self, builder: Any) -> int:
             data = None
             if self.data is not None and len(self.data):
-                content = bytes(self.data)
-                builder.StartVector(1, len(content), BUFFER_ALIGNMENT)
-                builder.head -= len(content)
-                builder.Bytes[builder.head : builder.head + len(content)] = content
-                data = builder.EndVector()
+                data = builder.write_data(bytes(self.data))
             schema.BufferStart(builder)
             if data is not None:
                 schema.BufferAddData(builder, data)
@@ -40,9 +41,41 @@ def pack(model: Any) -> bytes:
         aligned.data = buffer.data
         model.buffers.append(aligned)
     builder = CompactBuilder()
+    _write_data_first(model, builder)
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     model.buffers = buffers
     return bytes(builder.Output())
+
+
+def _write_data_first(model: Any, builder: CompactBuilder) -> None:
+    """Write the buffers' data, and where one must start on its alignment, small vectors instead of padding.
+
+    The vectors are shapes and scales of the model's tensors, which are written once in any case.
+    """
+    import numpy as np
+
+    small: dict[int, list[np.ndarray]] = {}  # by their size in the file, the count included
+    for graph in model.subgraphs:
+        for tensor in graph.tensors:
+            for vector in (tensor.shape, tensor.quantization and tensor.quantization.scale):
+                if isinstance(vector, np.ndarray) and vector.itemsize == 4 and 0 < vector.nbytes <= FILLER_BYTES_MAX:
+                    known = small.setdefault(4 + vector.nbytes, [])
+                    if not any(np.array_equal(vector, other) and vector.dtype == other.dtype for other in known):
+                        known.append(vector)
+    for buffer in model.buffers:
+        if buffer.data is None or not len(buffer.data):
+            continue
+        gap = -(builder.Offset() + len(buffer.data)) % BUFFER_ALIGNMENT
+        for size in _filling(gap, {size: len(vectors) for size, vectors in small.items()}):
+            builder.CreateNumpyVector(small[size].pop())
+        builder.write_data(bytes(buffer.data))
+
+
+def _filling(gap: int, available: dict[int, int]) -> tuple[int, ...]:
+    """Return sizes of vectors, at most three, after which less padding is left in the gap than without."""
+    sizes = sorted(size for size, count in available.items() for _ in range(min(count, 3)))
+    choices = [()] + [chosen for count in (1, 2, 3) for chosen in combinations(sizes, count)]
+    return min(choices, key=lambda chosen: ((gap - sum(chosen)) % BUFFER_ALIGNMENT, len(chosen), sum(chosen)))
 
 
 class CompactBuilder(flatbuffers.Builder):
@@ -56,6 +89,13 @@ class CompactBuilder(flatbuffers.Builder):
         self.tables: dict[tuple[Any, ...], int] = {}
         self.fields: list[tuple[int, Any, Any]] = []
         self.start, self.element_size, self.alignment, self.offsets = 0, 0, 0, False
+
+    def write_data(self, content: bytes) -> int:
+        """Write the data of a buffer, or give back where it is."""
+        self.StartVector(1, len(content), BUFFER_ALIGNMENT)
+        self.head -= len(content)
+        self.Bytes[self.head : self.head + len(content)] = content
+        return self.EndVector()
 
     def StartVector(self, element_size: int, count: int, alignment: int) -> int:
         self.start, self.element_size, self.alignment, self.offsets = self.Offset(), element_size, alignment, False

@@ -1,11 +1,11 @@
 """Int8 kernels whose values lie on a grid of 4 bits are stored as int4, two weights in a byte.
 
 Such kernels come from `low_bit`. The converter gives each output channel a scale of its own and rounds
-to 8 bits; the grid that the values came from is found again, one step size for the whole kernel where
-there is one, else (convolutions alone) one for each channel. Every weight is then nearer to the model
-that was trained than it was in the int8 file: it is exactly on the grid. Biases are int32 in steps of
-input scale × weight scale, and are rounded anew. LiteRT and TFLite Micro compute int8 activations with
-int4 kernels in CONV_2D and FULLY_CONNECTED; the latter take one scale for the kernel (TFLite Micro).
+to 8 bits; the grid that the values came from is found again, with one step size for the whole kernel.
+Every weight is then nearer to the model that was trained than it was in the int8 file: it is exactly on
+the grid, and the scales and zero points of the channels are no longer stored. Biases are int32 in steps
+of input scale × weight scale, and are rounded anew. LiteRT and TFLite Micro compute int8 activations
+with int4 kernels in CONV_2D and FULLY_CONNECTED (in the latter with one scale for the kernel alone).
 
 Schema: tensorflow/compiler/mlir/lite/schema/schema.fbs.
 """
@@ -53,7 +53,7 @@ def run(source: Path, workload: Workload, config: Config, out: Path, report: Any
         raise StepFailed(
             "no int8 kernel of the file lies on a grid of 4 bits",
             received=f"kernels {', '.join(left) or 'none'}",
-            expected=f"values that are multiples of one step, −{TOP} to {TOP}, in the kernel or in each channel",
+            expected=f"values that are multiples of one step, −{TOP} to {TOP}",
             fix='put step = "low_bit" with at most 4 bits before the quantize step, whose scheme is int8',
         )
     (out / "model.tflite").write_bytes(content)
@@ -84,56 +84,40 @@ def pack_int4(content: bytes) -> tuple[bytes, list[str], list[str]]:
             name = "×".join(str(size) for size in kernel.shape)
             scales = np.asarray(kernel.quantization.scale, np.float64)
             values = np.frombuffer(bytes(data), np.int8).reshape(kernel.shape)
-            steps = step_sizes(values, scales, per_channel=code == schema.BuiltinOperator.CONV_2D)
-            shared = readers.count(operator.inputs[1]) > 1
-            if steps is None or shared:
+            step = step_size(values, scales)
+            if step is None or readers.count(operator.inputs[1]) > 1:
                 left.append(name)
                 continue
             real = values * scales.reshape(-1, *[1] * (values.ndim - 1))
-            grid = np.round(real / steps.reshape(-1, *[1] * (values.ndim - 1))).astype(np.int8)
             kernel.type = schema.TensorType.INT4
-            _set_data(model, kernel, two_in_a_byte(grid))
-            _set_scales(kernel, steps)
+            _set_data(model, kernel, two_in_a_byte(np.round(real / step).astype(np.int8)))
+            _set_scale(kernel, step)
             if len(operator.inputs) > 2 and operator.inputs[2] >= 0:
                 bias = graph.tensors[operator.inputs[2]]
-                steps_before = scales * picture.quantization.scale[0]
                 stored = np.frombuffer(bytes(model.buffers[bias.buffer].data), np.int32)
-                biases = np.round(stored * steps_before / (steps * picture.quantization.scale[0]))
-                _set_data(model, bias, np.frombuffer(biases.astype(np.int32).tobytes(), np.uint8))
-                _set_scales(bias, steps * picture.quantization.scale[0])
+                _set_data(model, bias, np.round(stored * (scales / step)).astype(np.int32).view(np.uint8))
+                _set_scale(bias, step * float(picture.quantization.scale[0]))
             packed.append(name)
     return pack(model), packed, left
 
 
-def step_sizes(values: np.ndarray, scales: np.ndarray, per_channel: bool) -> np.ndarray | None:
-    """Return the grid's step sizes, [1] or [channels], or None when the kernel lies on no grid of 4 bits.
+def step_size(values: np.ndarray, scales: np.ndarray) -> float | None:
+    """Return the widest step of which every real value is a multiple of −7 to 7, as near as 8 bits can tell.
 
-    values: int8 [channels, …]; scales: the real value of one int8 step, [channels] or [1].
+    values: int8 [channels, …]; scales: the real value of one int8 step, [channels] or [1]. None where there
+    is no such step.
     """
     import numpy as np
 
     rows = values.reshape(len(values), -1).astype(np.int64)
-    scales = np.broadcast_to(scales, len(rows))
-    one = _step_size(rows, scales)
-    if one is not None:
-        return np.array([one])
-    if not per_channel:
-        return None
-    each = [_step_size(rows[i : i + 1], scales[i : i + 1]) for i in range(len(rows))]
-    return None if any(step is None for step in each) else np.array(each)
-
-
-def _step_size(rows: np.ndarray, scales: np.ndarray) -> float | None:
-    """Return the widest step of which every real value is a multiple, as near as 8 bits can tell."""
-    import numpy as np
-
-    real = rows * scales[:, None]
+    scales = np.broadcast_to(scales, len(rows))[:, None]
+    real = rows * scales
     widest = float(np.abs(real).max())
     if not widest:
         return float(scales.max())
     for top in range(1, TOP + 1):
         step = widest / top
-        if (np.abs(real - np.round(real / step) * step) <= _TOLERANCE * scales[:, None]).all():
+        if (np.abs(real - np.round(real / step) * step) <= _TOLERANCE * scales).all():
             return step
     return None
 
@@ -157,9 +141,9 @@ def _set_data(model: Any, tensor: Any, data: np.ndarray) -> None:
     model.buffers[tensor.buffer].data = data
 
 
-def _set_scales(tensor: Any, scales: np.ndarray) -> None:
+def _set_scale(tensor: Any, scale: float) -> None:
     import numpy as np
 
-    tensor.quantization.scale = scales.astype(np.float32)
-    tensor.quantization.zeroPoint = np.zeros(len(scales), np.int64)
+    tensor.quantization.scale = np.array([scale], np.float32)
+    tensor.quantization.zeroPoint = np.zeros(1, np.int64)
     tensor.quantization.quantizedDimension = 0

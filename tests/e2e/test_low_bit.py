@@ -170,6 +170,28 @@ def test_the_straight_through_gradient_stops_outside_the_grid() -> None:
     assert tape.gradient(output, layer.kernel).numpy().ravel().tolist() == [1, 10, 0, 0]
 
 
+def test_the_network_computes_with_the_zeros_that_it_keeps() -> None:
+    layer = low_bit.low_bit_layer(layers.Dense(1, use_bias=False), bits=4)
+    layer.build((None, 4))
+    layer.kernel.assign([[0.0], [0.0], [3.0], [5.0]])
+    layer.keep_zeros()
+    layer.kernel.assign([[2.0], [6.0], [4.0], [5.0]])
+    assert float(layer(tf.constant([[1.0, 10.0, 100.0, 1000.0]]))[0, 0]) == 5400
+
+
+def test_channels_of_unequal_ranges_cost_nothing(trained: Path, tmp_path: Path) -> None:
+    """Without equal ranges a step for the whole kernel would round every weight but one channel's to zero."""
+    model = folded(load_model(trained))
+    first, second = (layer for layer in model.layers if isinstance(layer, layers.Conv2D))
+    (one, bias), (other, other_bias) = first.get_weights(), second.get_weights()
+    factor = np.where(np.arange(bias.size) == 3, 100, 1).astype(np.float32)
+    first.set_weights([one * factor, bias * factor])
+    second.set_weights([other / factor[:, None], other_bias])
+    source = saved(model, tmp_path / "unequal")
+    facts = run_step(low_bit, source, tmp_path / "out", varied(), bits=4, epochs=1, learning_rate=1e-6)
+    assert facts["rounded_validation_accuracy"] > facts["float_validation_accuracy"] - 0.05
+
+
 def test_packed_weights_take_half_the_bytes_and_compute_what_was_trained(
     low: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:

@@ -60,3 +60,27 @@ def test_an_equal_table_costs_its_place_in_the_vector_alone() -> None:
     scales = [t.quantization.scale[0] for t in schema.ModelT.InitFromPackedBuf(other).subgraphs[0].tensors]
     assert scales == [0.5, 0.25]
     assert len(other) > one + 4
+
+
+def test_small_vectors_stand_where_alignment_would_leave_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    tensors = [quantized(1 / (2 + index), 2 + index) for index in range(8)]
+    data = [np.full(33 + 5 * index, index + 1, np.uint8) for index in range(8)]
+
+    def packed() -> bytes:
+        model = schema.ModelT()
+        model.version = 3
+        model.buffers = [schema.BufferT() for _ in range(9)]
+        model.subgraphs = [schema.SubGraphT()]
+        model.subgraphs[0].tensors = tensors
+        for index, (tensor, content) in enumerate(zip(tensors, data, strict=True)):
+            tensor.buffer = index + 1
+            model.buffers[index + 1].data = content
+        return pack(model)
+
+    filled = packed()
+    assert all(filled.index(bytes(content)) % 16 == 0 for content in data)
+    read = schema.ModelT.InitFromPackedBuf(filled)
+    for tensor, content in zip(read.subgraphs[0].tensors, data, strict=True):
+        assert bytes(read.buffers[tensor.buffer].data) == bytes(content)
+    monkeypatch.setattr("pipeline.steps._pack.FILLER_BYTES_MAX", 0)
+    assert len(filled) <= len(packed()) - 32

@@ -8,7 +8,7 @@ import ai_edge_litert.schema_py_generated as schema
 import numpy as np
 import pytest
 
-from pipeline.steps.pack_int4 import pack_int4, step_sizes, two_in_a_byte
+from pipeline.steps.pack_int4 import pack_int4, step_size, two_in_a_byte
 
 TINY = Path(__file__).parents[1] / "data" / "tiny_int8.tflite"
 
@@ -33,25 +33,20 @@ def test_one_step_for_the_kernel_is_found_although_the_channels_scales_differ(st
     integers[2] = 0
     values, scales = as_converted(integers * step)
     scales[2] = step  # what a converter writes for a channel without weights does not matter
-    found = step_sizes(values, scales, per_channel=False)
-    assert found is not None
-    assert found == pytest.approx(np.array([step]), rel=1e-5)
+    assert step_size(values, scales) == pytest.approx(step, rel=1e-5)
 
 
-def test_a_step_for_each_channel_where_there_is_no_common_one() -> None:
+def test_channels_with_steps_of_their_own_have_no_common_one() -> None:
     steps = np.array([0.01, 0.0133, 0.02, 0.031, 0.0377, 0.05])
     values, scales = as_converted(grid(1) * steps.reshape(-1, 1, 1, 1))
-    found = step_sizes(values, scales, per_channel=True)
-    assert found is not None
-    assert found == pytest.approx(steps, rel=1e-5)
-    assert step_sizes(values, scales, per_channel=False) is None
+    assert step_size(values, scales) is None
 
 
 def test_kernels_of_more_bits_are_on_no_grid() -> None:
     values, scales = as_converted(np.random.default_rng(2).normal(size=(6, 3, 3, 4)))
-    assert step_sizes(values, scales, per_channel=True) is None
+    assert step_size(values, scales) is None
     values, scales = as_converted(grid(3, top=15) * 0.1)
-    assert step_sizes(values, scales, per_channel=True) is None
+    assert step_size(values, scales) is None
 
 
 def test_two_weights_in_a_byte_the_first_in_the_low_half() -> None:

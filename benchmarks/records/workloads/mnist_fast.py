@@ -17,4 +17,4 @@ DESCRIPTION = "MNIST digits, fast student of at most 12,000 bytes"
 
 def build_student():
     """Return the untrained student: [batch, 28, 28, 1] in, [batch, 10] logits out."""
-    return network((10, 1, "valid"), (16, 2, "same"), (16, 1, "same"), "max", (16, 1, "same"), (16, 1, "valid"), "mean")
+    return network((12, 1, "valid"), (16, 2, "same"), (16, 1, "same"), "max", (16, 1, "same"), (16, 1, "valid"), "mean")
