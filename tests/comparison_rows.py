@@ -64,6 +64,7 @@ def row(
         "speedup": None,
         "memory_bytes": None,
         "seconds": 1.0,
+        "accuracy_sure": True,
     }
     return CandidateRow(
         name=name,

@@ -7,6 +7,7 @@ files that answered the same samples are held against each other by McNemar's ex
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pipeline.comparison.document import CandidateRow
 
 SIGNIFICANT = 0.05
+ONE_SIDED = 1.6449  # the normal distribution's 95% quantile
 SAME_SIZE = 0.01  # files whose bytes differ by a smaller share count as equal
 
 
@@ -54,6 +56,24 @@ def mcnemar(reference_right: np.ndarray, right: np.ndarray) -> McNemar:
     return McNemar(only_reference_right=lost, only_this_right=gained, p_value=p_value)
 
 
+def accuracy_is_sure(row: CandidateRow) -> bool:
+    """Whether the accuracy budgets hold on validation with 95% confidence, and not only as counted.
+
+    What just passes on one split fails on the next one half of the time, and the candidate that is
+    picked for passing more often still. `accuracy_min` is held against the one-sided Wilson bound,
+    `accuracy_drop_max` against that of the paired difference (Wald, from McNemar's counts).
+    """
+    from scipy.stats import binomtest
+
+    limits = {verdict.metric: verdict.limit for verdict in row.verdicts}
+    correct, samples = row.validation.correct, row.validation.samples
+    lowest = binomtest(correct, samples).proportion_ci(confidence_level=1 - 2 * SIGNIFICANT, method="wilson").low
+    lost, won = row.mcnemar.only_reference_right, row.mcnemar.only_this_right
+    error = math.sqrt(max(0.0, lost + won - (lost - won) ** 2 / samples))
+    most = (lost - won + ONE_SIDED * error) / samples
+    return lowest >= limits.get("accuracy_min", 0.0) and most <= limits.get("accuracy_drop_max", 1.0)
+
+
 def pareto_front(points: Sequence[tuple[float, ...]]) -> list[bool]:
     """Return which points no other one beats. Smaller is better on every axis."""
 
@@ -80,13 +100,15 @@ def why_not(row: CandidateRow, reference: CandidateRow) -> str:
     return ""
 
 
-def choose(rows: Sequence[CandidateRow], reference: CandidateRow) -> CandidateRow | None:
-    """Return the candidate for the target: of those that fit it and lose no accuracy, the smallest.
+def choose(rows: Sequence[CandidateRow]) -> CandidateRow | None:
+    """Return the candidate for the target: of those that can be chosen, the smallest.
 
-    Among files of one size it is the fastest; among those as fast, as their intervals tell, the
-    one that is smallest when deflated, as it is for a download; then the one in the first row.
+    Those whose accuracy budgets hold surely go before those where they hold as counted. Among files of
+    one size it is the fastest; among those as fast, as their intervals tell, the one that is smallest
+    when deflated, as it is for a download; then the one in the first row.
     """
-    left = [row for row in rows if not why_not(row, reference)]
+    possible = [row for row in rows if not row.not_chosen]
+    left = [row for row in possible if row.accuracy_sure] or possible
     if not left:
         return None
     smallest = min(row.size_bytes for row in left)

@@ -108,7 +108,7 @@ def compare(
     settle(rows)
     if scenarios:
         add_scenarios(rows, files, target, workload, seed, project.root, watch)
-    choice = choose(rows, rows[0])
+    choice = choose(rows)
     verdicts = []
     if choice:
         chosen = next(one for one in made if one.name == choice.name)

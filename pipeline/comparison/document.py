@@ -67,6 +67,9 @@ class CandidateRow(Strict):
     memory_bytes: Interval | None = Field(description="Growth of the process's peak resident size.")
     verdicts: list[Verdict] = Field(description="The target's budgets, accuracy judged on the validation split.")
     verdict: Literal["pass", "fail", "inconclusive"] = Field(description="Over all budgets that bind.")
+    accuracy_sure: bool = Field(
+        False, description="Whether the accuracy budgets hold on validation with 95% confidence, one-sided."
+    )
     on_front: bool = Field(False, description="No other candidate is as small, as fast and as accurate.")
     not_chosen: str = Field("", description="Why it cannot be the choice; empty if it could.")
     against: str | None = Field(None, description="The technique that the reasons hold it against.")

@@ -39,7 +39,7 @@ def _gain(row: CandidateRow, against: CandidateRow) -> str:
 
 
 def _zeros_are_stored(row: CandidateRow, against: CandidateRow) -> str:
-    if row.zero_fraction < against.zero_fraction + MORE_ZEROS or not _same(row, against, "size_bytes"):
+    if row.zero_fraction < against.zero_fraction + MORE_ZEROS or not _same(row, against, "weight_bytes"):
         return ""
     return (
         f"dense storage keeps zeros: {row.zero_fraction:.0%} of the weights are zero instead of "
@@ -49,7 +49,7 @@ def _zeros_are_stored(row: CandidateRow, against: CandidateRow) -> str:
 
 def _clusters_are_stored(row: CandidateRow, against: CandidateRow) -> str:
     ours, theirs = row.distinct_values_per_channel, against.distinct_values_per_channel
-    if not ours or not theirs or ours > theirs / 2 or not _same(row, against, "size_bytes"):
+    if not ours or not theirs or ours > theirs / 2 or not _same(row, against, "weight_bytes"):
         return ""
     return (
         f"every weight is stored by itself: at most {ours} distinct values in a channel instead of {theirs} "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipeline.comparison.choice import axes, mcnemar, pareto_front, why_not, wilson_interval
+from pipeline.comparison.choice import accuracy_is_sure, axes, mcnemar, pareto_front, why_not, wilson_interval
 from pipeline.comparison.document import Accuracy, CandidateRow
 from pipeline.comparison.reasons import gained, reasons
 from pipeline.inspect import inspect_file
@@ -95,6 +95,7 @@ def settle(rows: list[CandidateRow]) -> None:
     for row, on_front in zip(rows, pareto_front([axes(row) for row in rows]), strict=True):
         row.on_front = on_front
         row.not_chosen = why_not(row, rows[0])
+        row.accuracy_sure = accuracy_is_sure(row)
         # Where the one that it belongs to was left out, the float file says what was gained.
         against = by_name.get(row.against or "", rows[0]) if row is not rows[0] else None
         row.against = against.name if against else None

@@ -84,7 +84,9 @@ def test_the_recipe_can_be_pasted_into_the_target(built: Path, analysed: tuple[d
     assert steps[1]["layers"] == {"dense": "int8"}
     assert steps[1]["calibration"] == "mse"
     text = (built / "targets" / "one_int4.toml").read_text()
-    top = text[: text.index("[budgets]")] + "slim = false\n\n" + text[text.index("[budgets]") : text.index("[[recipe]]")]
+    top = (
+        text[: text.index("[budgets]")] + "slim = false\n\n" + text[text.index("[budgets]") : text.index("[[recipe]]")]
+    )
     pasted = top + recipe.replace("\n\n", "\n") + "agreement_min = 0.97\n"
     (built / "targets" / "mended.toml").write_text(pasted)
     done = json.loads(invoke(built, "convert", "--target=mended", "--workload=untested", "--json").stdout)
