@@ -106,7 +106,8 @@ def compare(
     json=False,
 ):
     """Try techniques side by side over one training, measure their files together, and choose for the target."""
-    from pipeline.comparison.compare import compare_and_write, comparison_plan
+    from pipeline.comparison.compare import compare as compare_techniques
+    from pipeline.comparison.compare import comparison_plan
     from pipeline.verdict import exit_code
 
     found, learned, number, project, watch = request(target, workload, seed)
@@ -115,7 +116,7 @@ def compare(
         show(comparison_plan(found, learned, number, project, **options), json, "print_plan")
         return 0
     try:
-        document = compare_and_write(found, learned, number, project, watch, scenarios=scenarios, **options)
+        document = compare_techniques(found, learned, number, project, watch, scenarios=scenarios, **options)
     finally:
         watch.close()
     show(document, json, "print_comparison", "comparison")

@@ -71,7 +71,7 @@ def accuracy_is_sure(row: CandidateRow) -> bool:
     lost, won = row.mcnemar.only_reference_right, row.mcnemar.only_this_right
     error = math.sqrt(max(0.0, lost + won - (lost - won) ** 2 / samples))
     most = (lost - won + ONE_SIDED * error) / samples
-    return lowest >= limits.get("accuracy_min", 0.0) and most <= limits.get("accuracy_drop_max", 1.0)
+    return bool(lowest >= limits.get("accuracy_min", 0.0) and most <= limits.get("accuracy_drop_max", 1.0))
 
 
 def pareto_front(points: Sequence[tuple[float, ...]]) -> list[bool]:

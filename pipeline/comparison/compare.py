@@ -81,75 +81,84 @@ def compare(
     project: Project,
     watch: Watch,
     *,
-    techniques: str = "",
-    quick: bool = False,
-    scenarios: bool = False,
-) -> CompareDocument:
-    """Make, measure and judge every candidate; copy the files to `compare/`; return the CompareDocument.
-
-    Raises what making the reference raises: without it nothing compares.
-    """
-    from pipeline.comparison.scenarios import add_scenarios
-    from pipeline.documents import CompareDocument
-
-    found, shipped = plan_comparison(target, workload, seed, project.root, techniques=techniques, quick=quick)
-    watch.plan(*forecast(found, shipped, project))
-    folder = project.folder(workload.name, target.name) / COMPARE_FOLDER
-    with full_disk_named(project.store.root), project.store.pinned(list(stages_of(found))):
-        made, excluded = make(found, target, workload, project, watch)
-        for one in made:
-            copy_whole(one.final.entry.folder / ARTIFACT, folder / f"{one.name}.tflite")
-        files = {one.name: folder / f"{one.name}.tflite" for one in made}
-        measured = measure(made, files, target, workload, project, watch)
-    rows = [
-        row_of(one, made[0], measured[one.name], target, workload, str(files[one.name].relative_to(project.root)))
-        for one in made
-    ]
-    settle(rows)
-    if scenarios:
-        add_scenarios(rows, files, target, workload, seed, project.root, watch)
-    choice = choose(rows)
-    verdicts = []
-    if choice:
-        chosen = next(one for one in made if one.name == choice.name)
-        verdicts = verdicts_on("test", chosen, target, measured[chosen.name])
-    return CompareDocument(
-        target=target.name,
-        workload=workload.name,
-        seed=seed,
-        quick=quick,
-        reference=REFERENCE,
-        candidates=rows,
-        excluded=excluded,
-        choice=choice.name if choice else None,
-        choice_verdicts=verdicts,
-        verdict=overall(verdicts) if choice else "fail",
-    )
-
-
-def compare_and_write(
-    target: Target,
-    workload: Workload,
-    seed: int,
-    project: Project,
-    watch: Watch,
-    *,
     techniques: str,
     quick: bool,
     scenarios: bool,
 ) -> CompareDocument:
-    """Compare, and write compare.json, compare.csv, compare.png and compare.svg beside the files."""
+    """Make, measure and judge every candidate; write `compare/` with files and documents; return the CompareDocument.
+
+    The documents are there before the scenarios begin. Raises what making the reference raises:
+    without it nothing compares.
+    """
+    from pipeline.comparison.scenarios import add_scenarios, refuse_unusable
+
+    found, shipped = plan_comparison(target, workload, seed, project.root, techniques=techniques, quick=quick)
+    if scenarios:
+        refuse_unusable(workload, seed)
+    watch.plan(*forecast(found, shipped, project))
+    folder = project.folder(workload.name, target.name) / COMPARE_FOLDER
+    # Pinned to the end: until the document is written, no gc knows that the stages are in use.
+    with full_disk_named(project.store.root), project.store.pinned(list(stages_of(found))):
+        made, excluded = make(found, target, workload, project, watch)
+        measured = measure(made, target, workload, project, watch)
+        rows = [
+            row_of(one, made[0], measured[one.name], target, workload, _shown(folder, one.name, project))
+            for one in made
+        ]
+        settle(rows)
+        choice = choose(rows)
+        chosen = next((one for one in made if choice and one.name == choice.name), None)
+        verdicts = verdicts_on("test", chosen, target, measured[chosen.name]) if chosen else []
+
+        def write() -> CompareDocument:
+            from pipeline.documents import CompareDocument
+
+            document = CompareDocument(
+                target=target.name,
+                workload=workload.name,
+                seed=seed,
+                quick=quick,
+                reference=REFERENCE,
+                candidates=rows,
+                excluded=excluded,
+                choice=choice.name if choice else None,
+                choice_verdicts=verdicts,
+                verdict=overall(verdicts) if choice else "fail",
+            )
+            _write(document, made, folder)
+            return document
+
+        document = write()
+        if scenarios:
+            add_scenarios(rows, {one.name: file_of(one) for one in made}, target, workload, seed, project.root, watch)
+            document = write()
+    watch.note(f"written: {folder.relative_to(project.root)}/{COMPARE_DOCUMENT}, .csv, .png, .svg, and every file")
+    return document
+
+
+def file_of(made: Made) -> Path:
+    """Return the candidate's file in the store."""
+    return made.final.entry.folder / ARTIFACT
+
+
+def _shown(folder: Path, name: str, project: Project) -> str:
+    return str((folder / f"{name}.tflite").relative_to(project.root))
+
+
+def _write(document: CompareDocument, made: list[Made], folder: Path) -> None:
+    """Write files and documents; files of an earlier comparison go, which the document does not tell of."""
     from pipeline.report.comparison import comparison_csv
     from pipeline.report.comparison_plot import draw_comparison
 
-    document = compare(target, workload, seed, project, watch, techniques=techniques, quick=quick, scenarios=scenarios)
-    folder = project.folder(workload.name, target.name) / COMPARE_FOLDER
     with full_disk_named(folder):
+        for one in made:
+            copy_whole(file_of(one), folder / f"{one.name}.tflite")
         write_whole(folder / COMPARE_DOCUMENT, document.model_dump_json(indent=2) + "\n")
         write_whole(folder / "compare.csv", comparison_csv(document))
         draw_comparison(document, folder)
-    watch.note(f"written: {folder.relative_to(project.root)}/compare.json, .csv, .png, .svg, and every file")
-    return document
+        for path in folder.glob("*.tflite"):
+            if path.stem not in {one.name for one in made}:
+                path.unlink()
 
 
 def comparison_plan(
@@ -199,7 +208,7 @@ def make(
 
 
 def measure(
-    made: list[Made], files: dict[str, Path], target: Target, workload: Workload, project: Project, watch: Watch
+    made: list[Made], target: Target, workload: Workload, project: Project, watch: Watch
 ) -> dict[str, Measurement]:
     """Measure all files and the float file, their rounds interleaved in the same processes."""
     from pipeline.benchmark import BASELINE as NAME
@@ -208,11 +217,10 @@ def measure(
 
     runner = find_runner(target.runner, project.root)
     limits = target.limits
-    settings = Settings(
-        target.threads, outputs=False, resident_megabytes=limits.resident_megabytes, seconds=limits.seconds
-    )
     samples = workload.preprocess(workload.load("validation")[0][:BENCHMARK_SAMPLES])
-    paths = {**files, NAME: made[0].done[BASELINE].entry.folder / ARTIFACT}
+    paths = {**{one.name: file_of(one) for one in made}, NAME: made[0].done[BASELINE].entry.folder / ARTIFACT}
+    together = limits.resident_megabytes * len(paths)  # all of them lie in one process
+    settings = Settings(target.threads, outputs=False, resident_megabytes=together, seconds=limits.seconds)
 
     def decided(so_far: dict[str, Measurement]) -> bool:
         return not any(

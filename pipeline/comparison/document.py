@@ -31,7 +31,9 @@ class ColdStart(Strict):
         description="From the file on disk to the first output, interpreter already imported: median, smallest and "
         "largest of five processes, in milliseconds."
     )
-    sustained_seconds: float = Field(description="Seconds of invocations without a pause.")
+    sustained_seconds: float = Field(
+        description="Seconds that the timed invocations took in sum; warm-ups come between the rounds."
+    )
     sustained_p50_us: tuple[float, float] = Field(
         description="Median latency in the first and in the last quarter of the sustained run, in microseconds."
     )

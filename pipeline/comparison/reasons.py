@@ -76,7 +76,7 @@ def _same_computation(row: CandidateRow, against: CandidateRow) -> str:
 
 
 def _decoded_when_loaded(row: CandidateRow, against: CandidateRow) -> str:
-    if "float16" not in row.weight_dtypes or _faster(row, against):
+    if "float16" not in row.weight_dtypes or _faster(row, against) or _slower(row, against):
         return ""
     return "the same time: float16 weights are decoded to float32 when the file is loaded, and computed with as such"
 
@@ -84,7 +84,8 @@ def _decoded_when_loaded(row: CandidateRow, against: CandidateRow) -> str:
 def _dispatch_dominates(row: CandidateRow, against: CandidateRow) -> str:
     """Fit time = fixed part + part by multiply-accumulates through the two files, which compute alike."""
     ours, theirs = row.multiply_accumulates, against.multiply_accumulates
-    if row.dtypes != against.dtypes or ours > theirs * (1 - FEWER_COMPUTATIONS):
+    alike = row.dtypes == against.dtypes and row.latency.kernels.split(",")[0] == against.latency.kernels.split(",")[0]
+    if not alike or ours >= theirs * (1 - FEWER_COMPUTATIONS) or _slower(row, against):
         return ""
     slope = max(0.0, (against.latency.p50_us - row.latency.p50_us) / (theirs - ours))
     fixed = row.latency.p50_us - slope * ours

@@ -9,11 +9,11 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, StringConstraints, ValidationError, model_validator
 
-from pipeline.errors import BadTarget, RequestError, UnknownName
+from pipeline.errors import BadTarget, EnvironmentUnsuited, RequestError, UnknownName
 from pipeline.lookup import PACKAGE
 from pipeline.plan import BASELINE, Plan, make_plan
 from pipeline.target import Strict, Target, invalid
@@ -22,6 +22,7 @@ from pipeline.workload import Workload
 FILE = "techniques.toml"
 REFERENCE = "float32"  # what accuracy is compared with
 OWN = "target"  # the target's own recipe
+RESERVED = {OWN, BASELINE}
 
 
 class Technique(Strict):
@@ -42,7 +43,16 @@ class Techniques(Strict):
     expected_seconds: dict[str, dict[str, float]] = Field(
         {}, description="By workload: seconds of a cold comparison of `all` techniques, and of `quick`."
     )
-    technique: dict[str, Technique] = Field({}, description="The techniques by name, in their order.")
+    technique: dict[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")], Technique] = Field(
+        {}, description="The techniques by name, in their order; a name is also that of a file."
+    )
+
+    @model_validator(mode="after")
+    def _no_reserved_name(self) -> Techniques:
+        taken = sorted(RESERVED & self.technique.keys())
+        if taken:
+            raise ValueError(f"received a technique named {taken[0]!r}; expected another name: that one has a meaning")
+        return self
 
 
 @dataclass(frozen=True)
@@ -52,7 +62,7 @@ class Candidate:
     name: str
     technique: Technique
     target: Target
-    plan: Plan | RequestError  # or why there is none
+    plan: Plan | RequestError | EnvironmentUnsuited  # or why there is none
 
 
 def load_techniques(root: Path) -> Techniques:
@@ -61,10 +71,14 @@ def load_techniques(root: Path) -> Techniques:
     if not (root / FILE).is_file():
         return shipped
     own = _read(root / FILE)
+    technique = shipped.technique | own.technique
+    for name, one in own.technique.items():
+        if one.against is not None and one.against not in technique:
+            raise UnknownName("technique", one.against, technique, where=f"{root / FILE}: technique.{name}.against")
     return Techniques(
         quick=shipped.quick | own.quick,
         expected_seconds=shipped.expected_seconds | own.expected_seconds,
-        technique=shipped.technique | own.technique,
+        technique=technique,
     )
 
 
@@ -73,7 +87,7 @@ def _read(path: Path) -> Techniques:
         return Techniques.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except ValidationError as error:
         raise invalid(path, (), error, Techniques) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BadTarget(
             f"{path} cannot be read: {error}",
             received=str(error),
@@ -88,7 +102,7 @@ def chosen_names(techniques: Techniques, asked: str) -> list[str]:
     Raises UnknownName with the nearest known one.
     """
     known = [*techniques.technique, OWN]
-    names = [name.strip() for name in asked.split(",") if name.strip()] or known
+    names = [name.strip() for name in asked.split(",")] if asked else known
     for name in names:
         if name not in known:
             raise UnknownName("technique", name, known, where="--techniques")
@@ -118,14 +132,29 @@ def candidates(
             )
         else:
             technique = techniques.technique[name]
-        recipe = tuple({**entry, **changes.get(entry.get("step", ""), {})} for entry in (*shared, *technique.recipe))
+        recipe = tuple(_shortened(entry, changes, workload) for entry in (*shared, *technique.recipe))
         dtypes = {"input_dtype": "float32", "output_dtype": "float32"} if technique.float_io else {}
         varied = target.model_copy(update={"recipe": recipe, **dtypes})
-        varied._name, varied._path = target.name, root / FILE if name != OWN else target.path
+        own = name in _own_names(root)
+        varied._name, varied._path = target.name, target.path if name == OWN else (root if own else PACKAGE) / FILE
         try:
             found.append(Candidate(name, technique, varied, make_plan(varied, workload, seed, root)))
-        except RequestError as error:
+        except (RequestError, EnvironmentUnsuited) as error:
             if name == REFERENCE:
                 raise
             found.append(Candidate(name, technique, varied, error))
     return found
+
+
+def _own_names(root: Path) -> set[str]:
+    return set(_read(root / FILE).technique) if (root / FILE).is_file() else set()
+
+
+def _shortened(entry: dict[str, Any], changes: dict[str, dict[str, Any]], workload: Workload) -> dict[str, Any]:
+    """Return a recipe's entry as --quick changes it; epochs become fewer and never more."""
+    step = entry.get("step")
+    changed = changes.get(step, {}) if isinstance(step, str) else {}
+    usual = entry.get("epochs", workload.training.epochs if step == "train" else None)
+    if "epochs" in changed and isinstance(usual, int):
+        changed = {**changed, "epochs": min(usual, changed["epochs"])}
+    return {**entry, **changed}

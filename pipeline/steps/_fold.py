@@ -68,7 +68,10 @@ def _normalized(model: Any) -> dict[str, Any]:
     for layer in model.layers:
         readers = following(layer)
         linear = getattr(layer, "activation", None) is None or layer.activation.__name__ == "linear"
-        if kind(layer) in KERNEL_LAYERS and linear and len(readers) == 1 and kind(readers[0]) == "BatchNormalization":
+        if not (_used_once(layer) and linear and len(readers) == 1 and kind(readers[0]) == "BatchNormalization"):
+            continue
+        last = len(readers[0].output_shape) - 1
+        if kind(layer) in KERNEL_LAYERS and list(readers[0].axis) == [last] and len(readers[0].inbound_nodes) == 1:
             found[layer.name] = readers[0]
     return found
 
@@ -104,7 +107,7 @@ def equalized(first: np.ndarray, bias: np.ndarray, second: np.ndarray) -> tuple[
 
 def _next_kernel(layer: Any) -> Any:
     """Return the layer whose kernel alone reads `layer`'s channels, each by a positive factor, or None."""
-    if kind(layer) not in KERNEL_LAYERS or not layer.use_bias:
+    if kind(layer) not in KERNEL_LAYERS or not layer.use_bias or not _used_once(layer):
         return None
     if layer.activation.__name__ not in ("linear", "relu"):
         return None
@@ -114,11 +117,18 @@ def _next_kernel(layer: Any) -> Any:
             return None
         layer = readers[0]
         if kind(layer) in KERNEL_LAYERS:
-            return layer
+            return layer if _used_once(layer) else None
+        if len(layer.inbound_nodes) != 1:
+            return None
         unlimited = kind(layer) != "ReLU" or (layer.max_value is None and not layer.threshold)
         linear = kind(layer) == "Activation" and layer.activation.__name__ in ("linear", "relu")
         if not (linear or (kind(layer) in _TRANSPARENT and unlimited)):
             return None
+
+
+def _used_once(layer: Any) -> bool:
+    """Whether the layer reads one tensor, whole: no other part of the network, and no group of channels apart."""
+    return len(layer.inbound_nodes) == 1 and getattr(layer, "groups", 1) == 1
 
 
 def following(layer: Any) -> list[Any]:

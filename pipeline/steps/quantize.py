@@ -58,6 +58,9 @@ class Config(BaseModel):
     agreement_min: float | None = Field(
         None, ge=0, le=1, description="Share of validation samples on which file and source must agree; none: 0.995."
     )
+    per_channel: bool = Field(
+        True, description="A scale for each output channel; false: one a kernel, which takes fewer bytes; int8 only."
+    )
     input_dtype: Dtype = Field("float32", description="Number format of the file's input; the target's.")
     output_dtype: Dtype = Field("float32", description="Number format of the file's output; the target's.")
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of the draw of the representative dataset.")
@@ -68,6 +71,8 @@ class Config(BaseModel):
             raise ValueError(
                 f"calibration {self.calibration!r} does not go with scheme {self.scheme!r}; expected scheme 'int8'"
             )
+        if not self.per_channel and self.scheme != "int8":
+            raise ValueError(f"per_channel = false does not go with scheme {self.scheme!r}; expected scheme 'int8'")
         allowed = _ALLOWED_DTYPES[self.scheme]
         for name in ("input_dtype", "output_dtype"):
             if getattr(self, name) not in allowed:
@@ -118,6 +123,7 @@ def run(source: Path, workload: Workload, config: Config, out: Path, report: Any
             if config.scheme == "int8"
             else tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
         ]
+        converter._experimental_disable_per_channel = not config.per_channel
         converter.inference_input_type = tf.dtypes.as_dtype(config.input_dtype)
         converter.inference_output_type = tf.dtypes.as_dtype(config.output_dtype)
     if config.calibration == "minmax":

@@ -103,6 +103,7 @@ BROKEN = {
         "does not keep the zeros",
     ),
     "crashes": ('[{ step = "crashes" }, { step = "null_quantize" }]', "step_failed", "the step ran is gone"),
+    "lacks_library": ('[{ step = "lacks_library" }]', "environment_unsuited", "no-such-distribution"),
     "no_model": (
         '[{ step = "null_prune" }, { step = "no_model" }]',
         "step_failed",
@@ -137,6 +138,8 @@ def test_what_cannot_be_made_is_left_out_by_name_and_the_rest_goes_on(comparing:
     comparing.add("techniques.toml", TECHNIQUES + tables)
     comparing.add("steps/crashes.py", CRASHES)
     comparing.add("steps/no_model.py", NO_MODEL)
+    lacking = NO_MODEL.replace('"tflite", ()', '"tflite", ("no-such-distribution",)')
+    comparing.add("steps/lacks_library.py", lacking)
     document = compared(comparing, f"--techniques={','.join(BROKEN)},pruned")
     assert [row["name"] for row in document["candidates"]] == ["float32", "int8", "pruned"]
     left_out = {exclusion["name"]: exclusion for exclusion in document["excluded"]}
@@ -164,6 +167,7 @@ def test_without_the_reference_nothing_compares(comparing: Project) -> None:
     [
         (("--techniques=in8",), "did you mean 'int8'?"),
         (("--techniques=int8", "--seed=abc"), "--seed"),
+        (("--techniques=,",), "unknown technique ''"),
     ],
 )
 def test_requests_that_cannot_be_met(comparing: Project, arguments: tuple[str, ...], part: str) -> None:
@@ -244,3 +248,45 @@ def test_a_finished_comparison_is_kept_by_gc_and_removed_by_clean(comparing: Pro
     assert not comparing.artifact(name="compare").exists()
     comparing.run("store.gc")
     assert not keys & comparing.entries()
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ('[technique."../escape"]', "technique"),
+        ('[technique."a/b"]', "technique"),
+        ("[technique.target]", "'target'"),
+        ("[technique.baseline]", "'baseline'"),
+        ('[technique.other]\nagainst = "itn8"', "did you mean 'int8'?"),
+        ("a = " + "[" * 5000, "techniques.toml"),
+    ],
+)
+def test_techniques_that_cannot_be(comparing: Project, text: str, part: str) -> None:
+    rest = '\ndescription = "x"\nrecipe = [{ step = "null_quantize" }]\n' if text.startswith("[") else ""
+    comparing.add("techniques.toml", TECHNIQUES + text + rest)
+    said = comparing.run(*COMPARE, NAMES, expect=2).stderr
+    assert part in said
+    assert "Traceback" not in said
+    assert not (comparing.root / "artifacts").exists() or not comparing.entries()
+
+
+def test_a_step_that_is_no_name_is_left_out(comparing: Project) -> None:
+    odd = '\n[technique.odd]\ndescription = "x"\nrecipe = [{ step = ["x"] }]\n'
+    comparing.add("techniques.toml", TECHNIQUES + odd)
+    (excluded,) = compared(comparing, "--techniques=odd,pruned")["excluded"]
+    assert excluded["name"] == "odd"
+
+
+def test_files_of_an_earlier_comparison_go(comparing: Project) -> None:
+    compared(comparing)
+    compared(comparing, "--techniques=int8")
+    assert {path.name for path in comparing.artifact(name="compare").glob("*.tflite")} == {
+        "float32.tflite",
+        "int8.tflite",
+    }
+
+
+def test_quick_never_lengthens(comparing: Project) -> None:
+    comparing.add("techniques.toml", TECHNIQUES + "\n[quick]\nnull_train = { epochs = 3 }\n")
+    comparing.configure("null_train", epochs=2)
+    assert compared(comparing, NAMES, "--quick")["candidates"][0]["recipe"][0]["epochs"] == 2

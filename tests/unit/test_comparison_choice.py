@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.comparison.choice import choose, mcnemar, pareto_front, why_not, wilson_interval
+from pipeline.comparison.choice import accuracy_is_sure, choose, mcnemar, pareto_front, why_not, wilson_interval
+from pipeline.comparison.document import Accuracy
+from pipeline.verdict import Verdict
 from tests.comparison_rows import row
 
 FLOAT = row("float32", size_bytes=100_000, p50_us=40, fits_target=False)
@@ -51,7 +53,9 @@ def test_the_front_is_what_nothing_beats(points: list[tuple[int, int]]) -> None:
 
 
 def chosen(*rows: Any) -> str | None:
-    found = choose([FLOAT, *rows], FLOAT)
+    for one in (FLOAT, *rows):
+        one.not_chosen = why_not(one, FLOAT)
+    found = choose([FLOAT, *rows])
     return found.name if found else None
 
 
@@ -78,3 +82,28 @@ def test_it_says_why_a_row_is_not_the_choice() -> None:
     assert "number formats" in why_not(row("a", fits_target=False), FLOAT)
     assert "size_bytes" in why_not(row("a", verdict="fail"), FLOAT)
     assert "less accurate than float32" in why_not(row("a", lost=60, won=10), FLOAT)
+
+
+def test_what_holds_by_chance_alone_gives_way_to_what_holds_surely() -> None:
+    unsure, sure = row("unsure", size_bytes=5_000, accuracy_sure=False), row("sure", size_bytes=20_000)
+    assert chosen(unsure, sure) == "sure"
+    assert chosen(unsure) == "unsure", "where nothing is sure, what holds as counted"
+
+
+@pytest.mark.parametrize(
+    ("metric", "limit", "correct", "lost", "won", "sure"),
+    [
+        ("accuracy_min", 0.99, 997, 0, 0, True),  # the one-sided bound is 0.9925
+        ("accuracy_min", 0.99, 993, 0, 0, False),  # and 0.9873
+        ("accuracy_drop_max", 0.01, 900, 5, 5, True),  # 0 + 1.64 × √10 / 1000
+        ("accuracy_drop_max", 0.01, 900, 12, 5, False),  # 0.007 + 1.64 × √17 / 1000
+        ("accuracy_drop_max", 0.01, 900, 5, 40, True),
+    ],
+)
+def test_an_accuracy_budget_is_sure_when_its_bound_holds(
+    metric: str, limit: float, correct: int, lost: int, won: int, sure: bool
+) -> None:
+    validation = Accuracy(accuracy=correct / 1000, correct=correct, samples=1000, interval=(0, 1))
+    made = row("a", validation=validation, lost=lost, won=won)
+    made.verdicts = [Verdict(metric=metric, limit=limit, measured=None, interval=None, verdict="pass")]
+    assert accuracy_is_sure(made) is sure
