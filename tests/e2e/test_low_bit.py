@@ -226,3 +226,25 @@ def test_a_model_without_such_kernels_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StepFailed) as caught:
         run_step(low_bit, source, tmp_path / "out", varied())
     assert "DepthwiseConv2D" in caught.value.received
+
+
+@pytest.mark.parametrize("kind", ["shared", "groups", "axis"])
+def test_layers_that_cannot_be_folded_or_equalized_stay_as_they_are(kind: str) -> None:
+    make_repeatable(0)
+    inputs = keras.Input((8, 8, 4))
+    if kind == "shared":  # one kernel reads two layers' channels
+        kernel = layers.Conv2D(6, 3, activation="relu")
+        parts = [kernel(layers.Conv2D(4, 1, activation="relu")(inputs)) for _ in range(2)]
+        outputs = layers.Add()(parts)
+    elif kind == "groups":
+        outputs = layers.Conv2D(6, 3, groups=2)(layers.Conv2D(4, 1, activation="relu")(inputs))
+    else:
+        outputs = layers.ReLU()(layers.BatchNormalization(axis=1)(layers.Conv2D(8, 1)(inputs)))
+    model = keras.Model(inputs, layers.Dense(3)(layers.Flatten()(outputs)))
+    for layer in model.layers:  # channels of unequal ranges, statistics that are not 0 and 1
+        weights = layer.get_weights()
+        layer.set_weights([w * np.geomspace(0.1, 10, w.shape[-1]) + (0.5 if w.ndim == 1 else 0) for w in weights])
+    samples = np.random.default_rng(0).random((4, 8, 8, 4), np.float32)
+    plain = folded(model)
+    equalize(plain)
+    assert plain(samples).numpy() == pytest.approx(model(samples).numpy(), rel=1e-3, abs=1e-3)

@@ -55,6 +55,11 @@ def test_every_field_is_described(step: ModuleType) -> None:
     assert all(field.description for field in step.Config.model_fields.values())
 
 
+def test_one_scale_a_kernel_is_for_int8_alone() -> None:
+    with pytest.raises(ValidationError, match="per_channel = false does not go with scheme 'int16x8'"):
+        quantize.Config.model_validate({"scheme": "int16x8", "per_channel": False})
+
+
 def test_without_the_extra_the_plan_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     installed = importlib.metadata.version
 
