@@ -181,7 +181,7 @@ def test_what_is_no_picture(tmp_path: Path) -> None:
     assert "pixels" in refused(tmp_path / "bomb.png")
 
 
-@settings(max_examples=200, deadline=1000)
+@settings(max_examples=200, deadline=None)  # how long a picture takes depends on what else runs
 @given(
     st.sampled_from(["PNG", "JPEG", "GIF", "TIFF", "WEBP"]),
     st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 255)), min_size=1, max_size=8),

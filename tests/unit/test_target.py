@@ -246,7 +246,7 @@ def test_quantize_before_prune_says_how_to_mend_it(tmp_path: Path) -> None:
     ("old", "new", "place", "near"),
     [
         ('"prune"', '"prun"', "recipe[1].step", "prune"),
-        ('"prune"', '"_fit"', "recipe[1].step", None),  # there is such a file, but it is no step
+        ('"prune"', '"_fit"', "recipe[1].step", "low_bit"),  # there is such a file, but it is no step
         ('"prune"', '"../steps/prune"', "recipe[1].step", "prune"),
         ('runner = "host"', 'runner = "hosts"', "runner", "host"),
         ('runner = "host"', 'runner = "zzz"', "runner", None),
