@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pipeline.errors import RequestError
 from pipeline.files import sha256_of, write_whole
 from pipeline.project import ARTIFACT, BENCH_DOCUMENT, Project, built_folders, load_build
-from pipeline.runner import Settings, find_runner
+from pipeline.runner import find_runner, settings_of
 from pipeline.store import key_of
 from pipeline.target import Target, load_target
 from pipeline.verdict import Verdict, judge, overall, undecided
@@ -45,12 +45,7 @@ def measured(
     from pipeline.machine_lock import benchmarking
 
     runner = find_runner(target.runner, project.root)
-    settings = Settings(
-        target.threads,
-        outputs=False,
-        resident_megabytes=target.limits.resident_megabytes,
-        seconds=target.limits.seconds,
-    )
+    settings = settings_of(target, outputs=False)
     record = {
         "format": 1,
         "step": "benchmark",

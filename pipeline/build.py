@@ -8,7 +8,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pipeline.bench import latency_record, measured
-from pipeline.execute import Done, Worker, execute, expected_seconds, full_disk_named, shipped_forecast
+from pipeline.execute import (
+    Done,
+    Worker,
+    execute,
+    forecast,
+    full_disk_named,
+    seconds_in_all,
+    shipped_forecast,
+)
 from pipeline.files import copy_whole, write_whole
 from pipeline.plan import BASELINE, EVALUATE, EVALUATE_BASELINE, Plan, make_plan
 from pipeline.project import ARTIFACT, BUILD_DOCUMENT, Project
@@ -26,15 +34,10 @@ def announce(
     plan: Plan, target: Target, workload: Workload, project: Project, watch: Watch, *, force: bool = False
 ) -> None:
     """Tell `watch` what will run and how long it should take, before it runs."""
-    stages: list[tuple[str, bool, float | None]] = []
-    known = project.store.entries()
-    for stage in plan.stages:
-        hit = stage.key in known and not force
-        stages.append((stage.name, hit, None if hit else expected_seconds(stage, project.store)))
-    missing = [seconds for _, hit, seconds in stages if not hit]
-    if missing and None not in missing:
-        watch.plan(stages, sum(seconds for seconds in missing if seconds), "as these stages took here before")
-    elif shipped := shipped_forecast(plan, target, workload) if len(missing) == len(stages) else None:
+    stages = forecast({stage.name: stage for stage in plan.stages}, project.store, force=force)
+    if (seconds := seconds_in_all(stages)) is not None:
+        watch.plan(stages, seconds, "as these stages took here before")
+    elif shipped := None if any(hit for _, hit, _ in stages) else shipped_forecast(plan, target, workload):
         watch.plan(stages, shipped, f"from {target.path.name}, measured on 2 cores")
     else:
         watch.plan(stages, None, "not made here before")

@@ -14,7 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from pipeline.watch import Watch
 from pipeline.workload import Workload
 
 LOG_TAIL_LINES = 5
+Expected = tuple[str, bool, float | None]  # a stage's name, whether it is in the store, else its seconds
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,22 @@ def expected_seconds(stage: Stage, store: Store) -> float | None:
         if all(document["record"].get(name) == stage.record[name] for name in alike):
             return document["seconds"]
     return None
+
+
+def forecast(stages: Mapping[str, Stage], store: Store, *, force: bool = False) -> list[Expected]:
+    """Return for each stage, by the name that a person sees, whether it is a hit, and else its seconds where known."""
+    known = store.entries()
+    found: list[Expected] = []
+    for name, stage in stages.items():
+        hit = stage.key in known and not force
+        found.append((name, hit, None if hit else expected_seconds(stage, store)))
+    return found
+
+
+def seconds_in_all(stages: Iterable[Expected]) -> float | None:
+    """Return the seconds of all stages that are missing in the store; None where one was never made here."""
+    missing = [seconds for _, hit, seconds in stages if not hit]
+    return None if None in missing else sum(seconds for seconds in missing if seconds)
 
 
 def shipped_forecast(plan: Plan, target: Target, workload: Workload) -> float | None:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.execute import expected_seconds, shipped_forecast
+from pipeline.execute import forecast, seconds_in_all, shipped_forecast
 from pipeline.plan import Plan, Stage
 from pipeline.project import BUILD_DOCUMENT, Project
 from pipeline.store import Store, canonical_json
@@ -24,24 +24,22 @@ def plan_document(
     from pipeline.documents import PlanDocument, PlannedStage
 
     previous = previous_keys(project.folder(workload.name, target.name) / BUILD_DOCUMENT)
-    known = project.store.entries()
+    planned = forecast({stage.name: stage for stage in plan.stages}, project.store, force=force)
     stages = []
-    for stage in plan.stages:
-        hit = stage.key in known and not force
+    for stage, (_, hit, seconds) in zip(plan.stages, planned, strict=True):
         reason, changes = ("", []) if hit else explain(stage, previous.get(stage.name), project.store, force=force)
         stages.append(
             PlannedStage(
                 name=stage.name,
                 key=stage.key,
                 state="hit" if hit else "make",
-                expected_seconds=None if hit else expected_seconds(stage, project.store),
+                expected_seconds=seconds,
                 reason=reason,
                 changes=changes,
             )
         )
-    missing = [stage.expected_seconds for stage in stages if stage.state == "make"]
-    total = None if None in missing else sum(seconds for seconds in missing if seconds)
-    if len(missing) == len(stages) and total is None:
+    total = seconds_in_all(planned)
+    if total is None and not any(hit for _, hit, _ in planned):
         total = shipped_forecast(plan, target, workload)
     return PlanDocument(target=target.name, workload=workload.name, seed=seed, stages=stages, expected_seconds=total)
 

@@ -98,7 +98,7 @@ def make_plan(target: Target, workload: Workload, seed: int, root: Path | None =
             expected="a last step that gives tflite, such as quantize",
             fix='add [[recipe]] step = "quantize" at the end',
         )
-    if len(whole_recipe(target)) > len(target.recipe):
+    if adds_slim(target):
         step, config = _step(target, ("slim",), {"step": SLIM}, given, root)
         final = _stage(_unique(SLIM, chain), step, config, final, workload)
         chain.append(final)
@@ -131,11 +131,15 @@ def make_plan(target: Target, workload: Workload, seed: int, root: Path | None =
     return Plan(stages, final.name)
 
 
-def whole_recipe(target: Target) -> tuple[dict[str, Any], ...]:
-    """Return the recipe, with the slim step that a budget of size asks for: it takes nothing but bytes."""
-    has_one = any(entry.get("step") == SLIM for entry in target.recipe)
+def adds_slim(target: Target) -> bool:
+    """Whether a slim step comes behind the recipe, as a budget of size asks for: it takes nothing but bytes."""
     wanted = target.budgets.size_bytes is not None if target.slim is None else target.slim
-    return target.recipe if has_one or not wanted else (*target.recipe, {"step": SLIM})
+    return wanted and all(entry.get("step") != SLIM for entry in target.recipe)
+
+
+def whole_recipe(target: Target) -> tuple[dict[str, Any], ...]:
+    """Return the recipe as it is run, the slim step that was added included."""
+    return (*target.recipe, {"step": SLIM}) if adds_slim(target) else target.recipe
 
 
 def _step(

@@ -31,6 +31,8 @@ from pipeline.lookup import find_module
 if TYPE_CHECKING:
     import numpy as np
 
+    from pipeline.target import Target
+
 
 class Device(BaseModel):
     """What a number was measured on. Two measurements compare only where all of it is equal."""
@@ -70,6 +72,17 @@ class RunResult:
     device: Device
     peak_resident_bytes: int | None  # the process's highest resident size; None where it does not tell
     models: dict[str, ModelRun] = field(default_factory=dict)
+
+
+def settings_of(target: Target, *, files: int = 1, outputs: bool = True) -> Settings:
+    """Return how a target's runner is asked to run so many files, which all lie in one process."""
+    limits = target.limits
+    return Settings(
+        target.threads,
+        outputs=outputs,
+        resident_megabytes=limits.resident_megabytes * files,
+        seconds=limits.seconds,
+    )
 
 
 def find_runner(name: str, root: Path | None = None, *, where: str = "") -> ModuleType:

@@ -229,14 +229,12 @@ def _qualities(
     """Yield name and quality of each file, on the whole validation split."""
     from pipeline.documents import FileQuality
     from pipeline.files import sha256_of
-    from pipeline.runner import Settings, find_runner
+    from pipeline.runner import find_runner, settings_of
 
     target = request.target
     raw, labels = request.workload.load("validation")
-    limits = target.limits
-    settings = Settings(target.threads, resident_megabytes=limits.resident_megabytes, seconds=limits.seconds)
     samples = request.workload.preprocess(raw)
-    runs = find_runner(target.runner, request.project.root).run(files, samples, settings).models
+    runs = find_runner(target.runner, request.project.root).run(files, samples, settings_of(target)).models
     answers: dict[str, np.ndarray] = {name: run.outputs.argmax(axis=1) for name, run in runs.items()}
     for name, path in files.items():
         yield (

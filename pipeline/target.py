@@ -12,7 +12,7 @@ import tomllib
 import typing
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
@@ -20,6 +20,7 @@ from pipeline.errors import BadTarget, UnknownName
 from pipeline.lookup import find_file, known_names
 
 Dtype = Literal["float32", "int8", "uint8", "int16"]
+Document = TypeVar("Document", bound=BaseModel)
 
 
 class Strict(BaseModel):
@@ -105,6 +106,13 @@ def load_target(name: str, root: Path | None = None) -> Target:
     path = find_file("targets", name, ".toml", root)
     if path is None:
         raise UnknownName("target", name, target_names(root))
+    target = read_toml(path, Target)
+    target._name, target._path = name, path
+    return target
+
+
+def read_toml(path: Path, model: type[Document]) -> Document:
+    """Read and validate a TOML file. Raises BadTarget, which names file and key."""
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:  # TOML and UTF-8 mistakes are ValueErrors
@@ -116,11 +124,9 @@ def load_target(name: str, root: Path | None = None) -> Target:
             fix=f"correct {path.name} at the place that is named",
         ) from error
     try:
-        target = Target.model_validate(data)
+        return model.model_validate(data)
     except ValidationError as error:
-        raise invalid(path, (), error, Target) from error
-    target._name, target._path = name, path
-    return target
+        raise invalid(path, (), error, model) from error
 
 
 def target_names(root: Path | None = None) -> list[str]:

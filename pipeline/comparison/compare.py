@@ -17,11 +17,11 @@ from pipeline.comparison.choice import choose
 from pipeline.comparison.rows import Made, row_of, settle, verdicts_on
 from pipeline.comparison.techniques import REFERENCE, Candidate, candidates, chosen_names, load_techniques
 from pipeline.errors import DiskFull, PipelineError, RequestError, StepFailed, SystemRefused
-from pipeline.execute import execute, expected_seconds, full_disk_named, worker_of
+from pipeline.execute import Expected, execute, forecast, full_disk_named, seconds_in_all, worker_of
 from pipeline.files import copy_whole, write_whole
 from pipeline.plan import BASELINE, Plan, Stage
 from pipeline.project import ARTIFACT, COMPARE_DOCUMENT, COMPARE_FOLDER, Project
-from pipeline.runner import Settings, find_runner
+from pipeline.runner import find_runner, settings_of
 from pipeline.target import Target
 from pipeline.verdict import overall, undecided
 from pipeline.watch import Watch
@@ -59,18 +59,14 @@ def stages_of(found: list[Candidate]) -> dict[str, tuple[str, Stage]]:
     return stages
 
 
-def forecast(
+def announced(
     found: list[Candidate], shipped: float | None, project: Project
-) -> tuple[list[tuple[str, bool, float | None]], float | None, str]:
-    """Return (name, in the store, seconds) of each stage, the seconds in all where known, and from where."""
-    known = project.store.entries()
-    rows: list[tuple[str, bool, float | None]] = []
-    for key, (name, stage) in stages_of(found).items():
-        hit = key in known
-        rows.append((name, hit, None if hit else expected_seconds(stage, project.store)))
-    missing = [seconds for _, hit, seconds in rows if not hit]
-    if None not in missing:
-        return rows, sum(seconds for seconds in missing if seconds), "as these stages took here before"
+) -> tuple[list[Expected], float | None, str]:
+    """Return what `watch` is told: every stage, the seconds in all where known, and from where."""
+    rows = forecast(dict(stages_of(found).values()), project.store)
+    seconds = seconds_in_all(rows)
+    if seconds is not None:
+        return rows, seconds, "as these stages took here before"
     return rows, shipped, "measured on 2 cores with nothing in the store" if shipped else "not made here before"
 
 
@@ -91,11 +87,12 @@ def compare(
     without it nothing compares.
     """
     from pipeline.comparison.scenarios import add_scenarios, refuse_unusable
+    from pipeline.report.comparison_plot import draw_comparison
 
     found, shipped = plan_comparison(target, workload, seed, project.root, techniques=techniques, quick=quick)
     if scenarios:
         refuse_unusable(workload, seed)
-    watch.plan(*forecast(found, shipped, project))
+    watch.plan(*announced(found, shipped, project))
     folder = project.folder(workload.name, target.name) / COMPARE_FOLDER
     # Pinned to the end: until the document is written, no gc knows that the stages are in use.
     with full_disk_named(project.store.root), project.store.pinned(list(stages_of(found))):
@@ -109,6 +106,8 @@ def compare(
         choice = choose(rows)
         chosen = next((one for one in made if choice and one.name == choice.name), None)
         verdicts = verdicts_on("test", chosen, target, measured[chosen.name]) if chosen else []
+
+        _write_files(made, folder)
 
         def write() -> CompareDocument:
             from pipeline.documents import CompareDocument
@@ -125,10 +124,12 @@ def compare(
                 choice_verdicts=verdicts,
                 verdict=overall(verdicts) if choice else "fail",
             )
-            _write(document, made, folder)
+            _write_documents(document, folder)
             return document
 
         document = write()
+        with full_disk_named(folder):
+            draw_comparison(document, folder)  # which shows nothing of the scenarios
         if scenarios:
             add_scenarios(rows, {one.name: file_of(one) for one in made}, target, workload, seed, project.root, watch)
             document = write()
@@ -145,20 +146,22 @@ def _shown(folder: Path, name: str, project: Project) -> str:
     return str((folder / f"{name}.tflite").relative_to(project.root))
 
 
-def _write(document: CompareDocument, made: list[Made], folder: Path) -> None:
-    """Write files and documents; files of an earlier comparison go, which the document does not tell of."""
-    from pipeline.report.comparison import comparison_csv
-    from pipeline.report.comparison_plot import draw_comparison
-
+def _write_files(made: list[Made], folder: Path) -> None:
+    """Copy the candidates' files out; those of an earlier comparison go, which the document does not tell of."""
     with full_disk_named(folder):
         for one in made:
             copy_whole(file_of(one), folder / f"{one.name}.tflite")
-        write_whole(folder / COMPARE_DOCUMENT, document.model_dump_json(indent=2) + "\n")
-        write_whole(folder / "compare.csv", comparison_csv(document))
-        draw_comparison(document, folder)
         for path in folder.glob("*.tflite"):
             if path.stem not in {one.name for one in made}:
                 path.unlink()
+
+
+def _write_documents(document: CompareDocument, folder: Path) -> None:
+    from pipeline.report.comparison import comparison_csv
+
+    with full_disk_named(folder):
+        write_whole(folder / COMPARE_DOCUMENT, document.model_dump_json(indent=2) + "\n")
+        write_whole(folder / "compare.csv", comparison_csv(document))
 
 
 def comparison_plan(
@@ -168,7 +171,7 @@ def comparison_plan(
     from pipeline.documents import PlanDocument, PlannedStage
 
     found, shipped = plan_comparison(target, workload, seed, project.root, techniques=techniques, quick=quick)
-    rows, expected, _ = forecast(found, shipped, project)
+    rows, expected, _ = announced(found, shipped, project)
     stages = [
         PlannedStage(name=name, key=key, state="hit" if hit else "make", expected_seconds=seconds)
         for key, (name, hit, seconds) in zip(stages_of(found), rows, strict=True)
@@ -216,11 +219,9 @@ def measure(
     from pipeline.machine_lock import benchmarking
 
     runner = find_runner(target.runner, project.root)
-    limits = target.limits
     samples = workload.preprocess(workload.load("validation")[0][:BENCHMARK_SAMPLES])
     paths = {**{one.name: file_of(one) for one in made}, NAME: made[0].done[BASELINE].entry.folder / ARTIFACT}
-    together = limits.resident_megabytes * len(paths)  # all of them lie in one process
-    settings = Settings(target.threads, outputs=False, resident_megabytes=together, seconds=limits.seconds)
+    settings = settings_of(target, files=len(paths), outputs=False)
 
     def decided(so_far: dict[str, Measurement]) -> bool:
         return not any(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from pipeline.benchmark import median_and_range
 from pipeline.comparison.document import ColdStart
 from pipeline.corruptions import CORRUPTIONS, SEVERITIES, corrupt
-from pipeline.runner import Settings, find_runner
+from pipeline.runner import Settings, find_runner, settings_of
 from pipeline.target import Target
 from pipeline.watch import Watch
 from pipeline.workload import Workload
@@ -47,9 +47,7 @@ def add_scenarios(
     from pipeline.machine_lock import benchmarking
 
     runner = find_runner(target.runner, root)
-    limits = target.limits
-    together = limits.resident_megabytes * len(files)  # all of them lie in one process
-    settings = Settings(target.threads, resident_megabytes=together, seconds=limits.seconds)
+    settings = settings_of(target, files=len(files))
     watch.stage_started("corrupted pictures", None)
     started = time.perf_counter()
     for row, accuracies in zip(rows, corrupted(runner, files, workload, settings, seed, watch), strict=True):

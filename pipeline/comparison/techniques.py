@@ -6,17 +6,16 @@ file is made from. What else the target has (runner, threads, limits, budgets) i
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, StringConstraints, ValidationError, model_validator
+from pydantic import Field, PrivateAttr, StringConstraints, model_validator
 
-from pipeline.errors import BadTarget, EnvironmentUnsuited, RequestError, UnknownName
+from pipeline.errors import EnvironmentUnsuited, RequestError, UnknownName
 from pipeline.lookup import PACKAGE
 from pipeline.plan import BASELINE, Plan, make_plan
-from pipeline.target import Strict, Target, invalid
+from pipeline.target import Strict, Target, read_toml
 from pipeline.workload import Workload
 
 FILE = "techniques.toml"
@@ -47,6 +46,12 @@ class Techniques(Strict):
         {}, description="The techniques by name, in their order; a name is also that of a file."
     )
 
+    _paths: dict[str, Path] = PrivateAttr({})
+
+    def path_of(self, name: str) -> Path:
+        """Return the file that the technique stands in."""
+        return self._paths[name]
+
     @model_validator(mode="after")
     def _no_reserved_name(self) -> Techniques:
         taken = sorted(RESERVED & self.technique.keys())
@@ -67,33 +72,29 @@ class Candidate:
 
 def load_techniques(root: Path) -> Techniques:
     """Return the shipped techniques and the project's own. Raises BadTarget for a mistake in the latter."""
-    shipped = _read(PACKAGE / FILE)
-    if not (root / FILE).is_file():
-        return shipped
-    own = _read(root / FILE)
-    technique = shipped.technique | own.technique
-    for name, one in own.technique.items():
-        if one.against is not None and one.against not in technique:
-            raise UnknownName("technique", one.against, technique, where=f"{root / FILE}: technique.{name}.against")
-    return Techniques(
+    own = root / FILE
+    shipped = _from(PACKAGE / FILE)
+    return _joined(shipped, _from(own), own) if own.is_file() else shipped
+
+
+def _from(path: Path) -> Techniques:
+    found = read_toml(path, Techniques)
+    found._paths = dict.fromkeys(found.technique, path)
+    return found
+
+
+def _joined(shipped: Techniques, own: Techniques, path: Path) -> Techniques:
+    """Return both, the project's own before what ships. Raises UnknownName for an `against` that leads nowhere."""
+    joined = Techniques(
         quick=shipped.quick | own.quick,
         expected_seconds=shipped.expected_seconds | own.expected_seconds,
-        technique=technique,
+        technique=shipped.technique | own.technique,
     )
-
-
-def _read(path: Path) -> Techniques:
-    try:
-        return Techniques.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except ValidationError as error:
-        raise invalid(path, (), error, Techniques) from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise BadTarget(
-            f"{path} cannot be read: {error}",
-            received=str(error),
-            expected="a TOML file of [technique.NAME] tables",
-            fix=f"correct {path.name} at the place that is named",
-        ) from error
+    joined._paths = shipped._paths | own._paths
+    for name, one in own.technique.items():
+        if one.against is not None and one.against not in joined.technique:
+            raise UnknownName("technique", one.against, joined.technique, where=f"{path}: technique.{name}.against")
+    return joined
 
 
 def chosen_names(techniques: Techniques, asked: str) -> list[str]:
@@ -135,8 +136,7 @@ def candidates(
         recipe = tuple(_shortened(entry, changes, workload) for entry in (*shared, *technique.recipe))
         dtypes = {"input_dtype": "float32", "output_dtype": "float32"} if technique.float_io else {}
         varied = target.model_copy(update={"recipe": recipe, **dtypes})
-        own = name in _own_names(root)
-        varied._name, varied._path = target.name, target.path if name == OWN else (root if own else PACKAGE) / FILE
+        varied._name, varied._path = target.name, target.path if name == OWN else techniques.path_of(name)
         try:
             found.append(Candidate(name, technique, varied, make_plan(varied, workload, seed, root)))
         except (RequestError, EnvironmentUnsuited) as error:
@@ -144,10 +144,6 @@ def candidates(
                 raise
             found.append(Candidate(name, technique, varied, error))
     return found
-
-
-def _own_names(root: Path) -> set[str]:
-    return set(_read(root / FILE).technique) if (root / FILE).is_file() else set()
 
 
 def _shortened(entry: dict[str, Any], changes: dict[str, dict[str, Any]], workload: Workload) -> dict[str, Any]:
