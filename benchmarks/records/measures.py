@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
-Z_95 = 1.959964
 # Limits of records that a target's budgets have no words for.
 ZIPPED_BYTES_MAX = {"guide_zipped": 5200}
 LENET5_SPEEDUP_MIN = {"mnist_fast": 6.0}
@@ -43,11 +42,11 @@ def zipped_bytes(path: Path) -> int:
 
 
 def wilson_interval(correct: int, samples: int) -> tuple[float, float]:
-    """Return the 95% interval of a share (Wilson 1927)."""
-    share, z2 = correct / samples, Z_95**2
-    centre = (share + z2 / (2 * samples)) / (1 + z2 / samples)
-    half = Z_95 / (1 + z2 / samples) * math.sqrt(share * (1 - share) / samples + z2 / (4 * samples**2))
-    return round(centre - half, 6), round(centre + half, 6)
+    """Return the 95% interval of a share (Wilson 1927), to the six digits that the logs have."""
+    from pipeline.comparison.choice import wilson_interval as exact
+
+    low, high = exact(correct, samples)
+    return round(low, 6), round(high, 6)
 
 
 def correct_in_litert(path: Path, samples: np.ndarray, labels: np.ndarray) -> int:

@@ -12,9 +12,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from pipeline.errors import StepFailed
+from pipeline.steps._fine_tuning import FineTuning
 
 if TYPE_CHECKING:
     from pipeline.workload import Workload
@@ -29,10 +30,8 @@ CLUSTERED_LAYERS = ("Conv1D", "Conv2D", "Conv2DTranspose", "Dense")
 _INITIALIZATIONS = {"kmeans++": "KMEANS_PLUS_PLUS", "linear": "LINEAR", "density": "DENSITY_BASED"}
 
 
-class Config(BaseModel):
+class Config(FineTuning):
     """How many values the weights of a kernel share, and how these are found."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     number_of_clusters: int = Field(
         16, ge=2, le=256, description="Distinct values in each clustered kernel; in a pruned one, zero is among them."
@@ -42,16 +41,10 @@ class Config(BaseModel):
         description="First values: drawn from the weights far from each other, evenly spaced, or by the weights' "
         "distribution.",
     )
-    epochs: int = Field(2, ge=1, le=10_000, description="Epochs of fine-tuning.")
-    batch_size: int = Field(128, gt=0, le=65_536, description="Samples a step.")
     learning_rate: float = Field(1e-4, gt=0, le=10, description="Adam's highest learning rate.")
-    learning_rate_schedule: Literal["constant", "cosine"] = Field(
-        "cosine", description="Constant, or cosine decay to zero over the whole run."
-    )
     kernel_elements_min: int = Field(
         1000, ge=0, description="Kernels with fewer weights stay as they are: they hold next to nothing."
     )
-    seed: int = Field(0, ge=0, lt=2**31, description="Seed of order and augmentation.")
 
 
 def run(source: Path, workload: Workload, config: Config, out: Path, report: Any) -> dict[str, Any]:
@@ -66,7 +59,6 @@ def run(source: Path, workload: Workload, config: Config, out: Path, report: Any
 
     from pipeline.steps._fit import fit, load_model, save_model
     from pipeline.steps._promises import is_pruned, kernel_zeros, kernels_of, refuse_lost_zeros, zero_share
-    from pipeline.workload import Training
 
     make_repeatable(config.seed)
     model = load_model(source)
@@ -85,8 +77,7 @@ def run(source: Path, workload: Workload, config: Config, out: Path, report: Any
         )
 
     wrapped = keras.models.clone_model(model, clone_function=wrap)
-    settings = Training(**config.model_dump(include=set(Training.model_fields)))
-    facts = fit(wrapped, workload, settings, config.seed, report)
+    facts = fit(wrapped, workload, config.training(), config.seed, report)
     stripped = clustering.strip_clustering(wrapped)
     after = kernels_of(stripped)
     values = distinct_values({name: after[name] for name in chosen}, config.number_of_clusters)

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from pipeline.errors import StepFailed
+from pipeline.steps._fine_tuning import FineTuning
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,21 +33,13 @@ LIBRARIES = ("tensorflow", "tf-keras", "numpy")
 _STEP_CANDIDATES = 36
 
 
-class Config(BaseModel):
+class Config(FineTuning):
     """How coarse the grid is, and how the network learns to live on it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     bits: int = Field(4, ge=2, le=8, description="Bits of a weight; n bits have 2ⁿ − 1 values around zero.")
     epochs: int = Field(10, gt=0, le=10_000, description="Passes over the training split.")
-    batch_size: int = Field(128, gt=0, le=65_536, description="Samples a step.")
-    learning_rate: float = Field(1e-3, gt=0, le=10, description="Adam's highest learning rate.")
-    learning_rate_schedule: Literal["constant", "cosine"] = Field(
-        "cosine", description="Constant, or cosine decay to zero over the whole run."
-    )
     temperature: float = Field(4.0, gt=0, le=1000, description="Divides the logits of both in the soft part.")
     alpha: float = Field(0.7, ge=0, le=1, description="Weight of the float model's answers; the labels have the rest.")
-    seed: int = Field(0, ge=0, lt=2**31, description="Seed of order and augmentation.")
 
 
 def run(source: Path, workload: Workload, config: Config, out: Path, report: Any) -> dict[str, Any]:
@@ -61,7 +54,6 @@ def run(source: Path, workload: Workload, config: Config, out: Path, report: Any
     from pipeline.steps._fit import fit, load_model, save_model, validation_accuracy
     from pipeline.steps._fold import equalize, folded
     from pipeline.steps._promises import kernel_zeros, kernels_of, refuse_lost_zeros
-    from pipeline.workload import Training
 
     make_repeatable(config.seed)
     model = load_model(source)
@@ -81,14 +73,8 @@ def run(source: Path, workload: Workload, config: Config, out: Path, report: Any
         layer.keep_zeros()
         layer.log_step.assign(math.log(best_step_size(layer.kernel.numpy(), config.bits)))
     rounded = validation_accuracy(student, workload)
-    settings = Training(
-        epochs=config.epochs,
-        batch_size=config.batch_size,
-        learning_rate=config.learning_rate,
-        learning_rate_schedule=config.learning_rate_schedule,
-    )
     teaching = distill.Config(temperature=config.temperature, alpha=config.alpha)
-    facts = fit(distill.learner(student, model, teaching), workload, settings, config.seed, report)
+    facts = fit(distill.learner(student, model, teaching), workload, config.training(), config.seed, report)
     step_sizes = {}
     for layer in kernels:
         step_sizes[layer.name] = math.exp(layer.log_step.numpy())

@@ -22,9 +22,10 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from pipeline.errors import StepFailed
+from pipeline.steps._fine_tuning import FineTuning
 from pipeline.steps._promises import SPARSITY_TOLERANCE
 from pipeline.steps._sparsity import kernel_variables, pattern_zeros, why_dense
 
@@ -44,10 +45,8 @@ _UNUSED = {
 }
 
 
-class Config(BaseModel):
+class Config(FineTuning):
     """Which weights are removed, how far and how gently."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     method: Literal["magnitude", "m_by_n", "block"] = Field("magnitude", description="What is removed together.")
     schedule: Literal["polynomial", "constant"] = Field(
@@ -67,16 +66,10 @@ class Config(BaseModel):
     ramp_share: float = Field(
         0.5, gt=0, le=1, description="Share of the steps in which sparsity rises; at most all but the last epoch."
     )
-    batch_size: int = Field(128, gt=0, le=65_536, description="Samples a step.")
-    learning_rate: float = Field(1e-3, gt=0, le=10, description="Adam's highest learning rate.")
-    learning_rate_schedule: Literal["constant", "cosine"] = Field(
-        "cosine", description="Constant, or cosine decay to zero over the whole run."
-    )
     kernel_elements_min: int = Field(
         1000, ge=0, description="Kernels with fewer weights stay dense: they hold next to nothing and cost accuracy."
     )
     skip_layers: tuple[str, ...] = Field((), description="Names of layers that are left dense.")
-    seed: int = Field(0, ge=0, lt=2**31, description="Seed of order and augmentation.")
 
     @model_validator(mode="after")
     def _fields_fit(self) -> Config:
@@ -129,19 +122,17 @@ def run(source: Path, workload: Workload, config: Config, out: Path, report: Any
 
     from pipeline.steps._fit import fit, load_model, save_model, steps_per_epoch
     from pipeline.steps._promises import kernel_zeros, kernels_of
-    from pipeline.workload import Training
 
     make_repeatable(config.seed)
     model = load_model(source)
-    settings = Training(**config.model_dump(include=set(Training.model_fields)))
-    schedule, parameters = pruning_parameters(config, steps_per_epoch(workload, settings))
+    schedule, parameters = pruning_parameters(config, steps_per_epoch(workload, config.training()))
     pruned, left_dense = prunable_layers(model, config)
 
     def wrap(layer: Any) -> Any:
         return sparsity.prune_low_magnitude(layer, **parameters) if layer.name in pruned else layer
 
     wrapped = keras.models.clone_model(model, clone_function=wrap)
-    facts = fit(wrapped, workload, settings, config.seed, report, (sparsity.UpdatePruningStep(),))
+    facts = fit(wrapped, workload, config.training(), config.seed, report, (sparsity.UpdatePruningStep(),))
     stripped = sparsity.strip_pruning(wrapped)
     zeros = _zeros(stripped, pruned, config)
     save_model(stripped, out)

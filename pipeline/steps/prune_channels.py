@@ -15,11 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from pipeline.errors import StepFailed
+from pipeline.steps._fine_tuning import FineTuning
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,10 +36,8 @@ CHOICES = ("keep_ratio", "widths", "parameters_max", "multiply_accumulates_max")
 SENSITIVITY_RATIOS = (0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125, 0.0625)
 
 
-class Config(BaseModel):
+class Config(FineTuning):
     """How many channels stay, by exactly one of the first four fields, and the fine-tuning."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     keep_ratio: float | None = Field(None, gt=0, lt=1, description="Share of the channels that every layer keeps.")
     widths: dict[str, Annotated[int, Field(gt=0)]] | None = Field(
@@ -52,12 +51,6 @@ class Config(BaseModel):
         1, gt=0, le=1024, description="Widths are cut to multiples of this, as vector units like them."
     )
     epochs: int = Field(6, gt=0, le=10_000, description="Epochs of fine-tuning.")
-    batch_size: int = Field(128, gt=0, le=65_536, description="Samples a step.")
-    learning_rate: float = Field(1e-3, gt=0, le=10, description="Adam's highest learning rate.")
-    learning_rate_schedule: Literal["constant", "cosine"] = Field(
-        "cosine", description="Constant, or cosine decay to zero over the whole run."
-    )
-    seed: int = Field(0, ge=0, lt=2**31, description="Seed of order and augmentation.")
 
     @model_validator(mode="after")
     def _one_choice(self) -> Config:
@@ -82,7 +75,6 @@ def run(source: Path, workload: Workload, config: Config, out: Path, report: Any
     from pipeline.steps._channel_graph import cut, importance, trace
     from pipeline.steps._fit import fit, load_model, save_model
     from pipeline.steps._promises import kernels_of, refuse_lost_zeros
-    from pipeline.workload import Training
 
     make_repeatable(config.seed)
     model = load_model(source)
@@ -103,9 +95,8 @@ def run(source: Path, workload: Workload, config: Config, out: Path, report: Any
         ]
     everything, kept = graph.kept(full, scores), graph.kept(widths, scores)
     pruned = cut(model, graph, kept)
-    settings = Training(**config.model_dump(include=set(Training.model_fields)))
     narrowed = kernels_of(pruned).values()
-    facts.update(fit(pruned, workload, settings, config.seed, report))
+    facts.update(fit(pruned, workload, config.training(), config.seed, report))
     fix = "put the prune step behind prune_channels"
     refuse_lost_zeros("prune_channels", narrowed, kernels_of(pruned).values(), fix)
     save_model(pruned, out)

@@ -16,9 +16,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from pipeline.steps._ranges import Method
+from pipeline.steps._calibrated import Calibrated
 
 if TYPE_CHECKING:
     from pipeline.workload import Workload
@@ -27,7 +27,6 @@ CONSUMES = "keras"
 PRODUCES = "tflite"
 LIBRARIES = ("tensorflow", "tf-keras", "numpy")
 
-Dtype = Literal["float32", "int8", "uint8", "int16"]
 _ALLOWED_DTYPES = {
     "float32": ("float32",),
     "float16": ("float32",),
@@ -38,32 +37,15 @@ _ALLOWED_DTYPES = {
 FULL_INTEGER = ("int8", "int16x8")
 
 
-class Config(BaseModel):
+class Config(Calibrated):
     """Which number formats the file computes in, and how their ranges are found."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     scheme: Literal["float32", "float16", "dynamic", "int8", "int16x8"] = Field(
         "int8", description="Number formats of weights and activations."
     )
-    calibration_samples: int = Field(
-        500, ge=10, le=100_000, description="Training samples in the representative dataset."
-    )
-    calibration: Method = Field(
-        "minmax", description="Range of an activation: min and max, a percentile, or of least squared error; int8 only."
-    )
-    calibration_percentile: float = Field(
-        99.99, ge=50, le=100, description="Share of an activation's values, in percent, that the percentile leaves."
-    )
-    agreement_min: float | None = Field(
-        None, ge=0, le=1, description="Share of validation samples on which file and source must agree; none: 0.995."
-    )
     per_channel: bool = Field(
         True, description="A scale for each output channel; false: one a kernel, which takes fewer bytes; int8 only."
     )
-    input_dtype: Dtype = Field("float32", description="Number format of the file's input; the target's.")
-    output_dtype: Dtype = Field("float32", description="Number format of the file's output; the target's.")
-    seed: int = Field(0, ge=0, lt=2**31, description="Seed of the draw of the representative dataset.")
 
     @model_validator(mode="after")
     def _fits(self) -> Config:
@@ -73,13 +55,7 @@ class Config(BaseModel):
             )
         if not self.per_channel and self.scheme != "int8":
             raise ValueError(f"per_channel = false does not go with scheme {self.scheme!r}; expected scheme 'int8'")
-        allowed = _ALLOWED_DTYPES[self.scheme]
-        for name in ("input_dtype", "output_dtype"):
-            if getattr(self, name) not in allowed:
-                raise ValueError(
-                    f"{name} {getattr(self, name)!r} does not go with scheme {self.scheme!r}; "
-                    f"expected one of {', '.join(allowed)}"
-                )
+        self.refuse_other_dtypes(self.scheme, _ALLOWED_DTYPES[self.scheme])
         return self
 
 

@@ -17,9 +17,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from pipeline.errors import StepFailed
+from pipeline.steps._fine_tuning import FineTuning
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,26 +35,18 @@ Dtype = Literal["float32", "int8", "uint8"]
 _PRESERVES = {(False, False): "none", (True, False): "sparsity", (False, True): "clusters", (True, True): "both"}
 
 
-class Config(BaseModel):
+class Config(FineTuning):
     """How the model is fine-tuned on quantized weights and activations, and what it keeps."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     preserve: Literal["none", "sparsity", "clusters", "both"] = Field(
         "none", description="What earlier steps gave the kernels and this one keeps; it must fit the model."
     )
-    epochs: int = Field(2, ge=1, le=10_000, description="Epochs of fine-tuning.")
-    batch_size: int = Field(128, gt=0, le=65_536, description="Samples a step.")
     learning_rate: float = Field(1e-4, gt=0, le=10, description="Adam's highest learning rate.")
-    learning_rate_schedule: Literal["constant", "cosine"] = Field(
-        "cosine", description="Constant, or cosine decay to zero over the whole run."
-    )
     calibration_samples: int = Field(
         500, ge=10, le=100_000, description="Training samples from which the activations' first ranges are taken."
     )
     input_dtype: Dtype = Field("float32", description="Number format of the file's input; the target's.")
     output_dtype: Dtype = Field("float32", description="Number format of the file's output; the target's.")
-    seed: int = Field(0, ge=0, lt=2**31, description="Seed of order and augmentation.")
 
 
 def run(source: Path, workload: Workload, config: Config, out: Path, report: Any) -> dict[str, Any]:
@@ -68,7 +61,6 @@ def run(source: Path, workload: Workload, config: Config, out: Path, report: Any
     from pipeline.steps._convert import convert, fixed_batch_converter, save_reference
     from pipeline.steps._fit import fit, load_model
     from pipeline.steps._promises import kernel_zeros, kernels_of, refuse_lost_clusters, refuse_lost_zeros
-    from pipeline.workload import Training
 
     make_repeatable(config.seed)
     model = load_model(source)
@@ -77,8 +69,7 @@ def run(source: Path, workload: Workload, config: Config, out: Path, report: Any
     calibration, record = representative_dataset(workload, config.calibration_samples, config.seed)
     aware = quantization_aware(model, kept)
     start_ranges(aware, model, calibration)
-    settings = Training(**config.model_dump(include=set(Training.model_fields)))
-    facts = fit(aware, workload, settings, config.seed, report)
+    facts = fit(aware, workload, config.training(), config.seed, report)
 
     after = quantized_kernels(aware)
     fix = "prune or cluster layers of the kinds that TFMOT preserves, Conv2D and Dense, or use the quantize step"

@@ -31,10 +31,10 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from pipeline.errors import StepFailed
-from pipeline.steps._ranges import Method
+from pipeline.steps._calibrated import Calibrated
 
 if TYPE_CHECKING:
     from pipeline.steps._operators import NamedOperator
@@ -49,7 +49,6 @@ Scheme = Literal[
     "weight_only_int8", "weight_only_int4", "dynamic_int8", "dynamic_int4", "int8", "int8x4", "int16x8", "int16x4"
 ]
 LayerScheme = Literal[Scheme, "float32"]
-Dtype = Literal["float32", "int8", "uint8", "int16"]
 # Bits of activations (none: float32) and of weights.
 BITS: dict[str, tuple[int | None, int]] = {
     "weight_only_int8": (None, 8),
@@ -71,30 +70,13 @@ WITHOUT_INT4 = {
 _DTYPES = {None: ("float32",), 8: ("int8", "uint8", "float32"), 16: ("int16", "float32")}
 
 
-class Config(BaseModel):
+class Config(Calibrated):
     """Which number formats the file computes in, and how their ranges are found."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     scheme: Scheme = Field("int8x4", description="Number formats of weights and activations.")
     layers: dict[str, LayerScheme] = Field(
         {}, description="Other schemes: by layer, by a block that holds layers, or by operator, such as CONV_2D."
     )
-    calibration_samples: int = Field(
-        500, ge=10, le=100_000, description="Training samples in the representative dataset."
-    )
-    calibration: Method = Field(
-        "minmax", description="Range of an activation: min and max, a percentile, or of least squared error."
-    )
-    calibration_percentile: float = Field(
-        99.99, ge=50, le=100, description="Share of an activation's values, in percent, that the percentile leaves."
-    )
-    agreement_min: float | None = Field(
-        None, ge=0, le=1, description="Share of validation samples on which file and source must agree; none: 0.995."
-    )
-    input_dtype: Dtype = Field("float32", description="Number format of the file's input; the target's.")
-    output_dtype: Dtype = Field("float32", description="Number format of the file's output; the target's.")
-    seed: int = Field(0, ge=0, lt=2**31, description="Seed of the draw of the representative dataset.")
 
     @model_validator(mode="after")
     def _fits(self) -> Config:
@@ -104,12 +86,7 @@ class Config(BaseModel):
                 f"calibration {self.calibration!r} does not go with scheme {self.scheme!r}; "
                 "expected a scheme with int8 activations: int8 or int8x4"
             )
-        for name in ("input_dtype", "output_dtype"):
-            if getattr(self, name) not in _DTYPES[bits]:
-                raise ValueError(
-                    f"{name} {getattr(self, name)!r} does not go with scheme {self.scheme!r}; "
-                    f"expected one of {', '.join(_DTYPES[bits])}"
-                )
+        self.refuse_other_dtypes(self.scheme, _DTYPES[bits])
         return self
 
 

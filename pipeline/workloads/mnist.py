@@ -6,6 +6,7 @@ then dense 500 and dense 10. Logits out.
 """
 
 from pipeline.workload import Training
+from pipeline.workloads.affine import affine
 from pipeline.workloads.mnist_data import (  # noqa: F401  (the contract's names)
     DATA_FILES,
     INPUT_RANGE,
@@ -76,22 +77,4 @@ def augment(images, seed):
     images: float32 tensor [batch, 28, 28, 1] of 0–1; seed: int32 tensor [2], which fixes
     the draw, so that two processes train on the same pictures. Returns the same shape.
     """
-    import tensorflow as tf
-
-    count = tf.shape(images)[0]
-    draw = tf.random.stateless_uniform([count, 5], seed, -1.0, 1.0)
-    angle, scale_x, scale_y = draw[:, 0] * _ROTATION, 1 + draw[:, 1] * _SCALE, 1 + draw[:, 2] * _SCALE
-    cos, sin = tf.cos(angle), tf.sin(angle)
-    a0, a1, b0, b1 = cos * scale_x, -sin * scale_y, sin * scale_x, cos * scale_y
-    # The centre of the picture stays in place, then the shift is added.
-    centre = (INPUT_SHAPE[0] - 1) / 2
-    a2 = centre - (a0 + a1) * centre + draw[:, 3] * _SHIFT
-    b2 = centre - (b0 + b1) * centre + draw[:, 4] * _SHIFT
-    zero = tf.zeros_like(a0)
-    return tf.raw_ops.ImageProjectiveTransformV3(
-        images=images,
-        transforms=tf.stack([a0, a1, a2, b0, b1, b2, zero, zero], axis=1),
-        output_shape=INPUT_SHAPE[:2],
-        fill_value=0.0,
-        interpolation="BILINEAR",
-    )
+    return affine(images, seed, rotation=_ROTATION, scale=_SCALE, shift=_SHIFT)

@@ -4,7 +4,8 @@ Small networks underfit the teacher's augmentation, so theirs is about half as s
 """
 
 from workloads import teacher
-from workloads._pictures import affine
+
+from pipeline.workloads.affine import affine
 
 
 def network(*layers):

@@ -4,9 +4,8 @@ Two of the convolutions halve the picture by their stride, so that a pass costs 
 LeNet-5's, and the students can ask it about every augmented picture that they see.
 """
 
-from workloads._pictures import affine
-
 from pipeline.workload import Training
+from pipeline.workloads.affine import affine
 from pipeline.workloads.mnist_data import (  # noqa: F401  (the contract's names)
     DATA_FILES,
     INPUT_RANGE,
