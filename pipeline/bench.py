@@ -5,22 +5,25 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import RequestError
 from pipeline.files import sha256_of, write_whole
 from pipeline.project import ARTIFACT, BENCH_DOCUMENT, Project, built_folders, load_build
-from pipeline.runner import find_runner, settings_of
+from pipeline.runner import find_runner
 from pipeline.store import key_of
 from pipeline.target import Target, load_target
+from pipeline.target_runner import find_evaluator, settings_of
 from pipeline.verdict import Verdict, judge, overall, undecided
 from pipeline.watch import Watch
 from pipeline.workload import Workload, load_workload
 
 if TYPE_CHECKING:
     from pipeline.benchmark import Measurement
-    from pipeline.documents import BenchDocument, BenchResult, LatencyRecord
+    from pipeline.documents import BenchDocument, BenchResult, DeviceRecord, LatencyRecord
 
 BENCHMARK_SAMPLES = 64
 
@@ -44,21 +47,25 @@ def measured(
     from pipeline.benchmark import Measurement, measure
     from pipeline.machine_lock import benchmarking
 
-    runner = find_runner(target.runner, project.root)
-    settings = settings_of(target, outputs=False)
+    runner = find_runner(target.measured_by, project.root)
+    if not getattr(runner, "TAKES_BASELINE", True):
+        baseline = None
+    settings = settings_of(target, outputs=False, runner=runner)
     record = {
-        "format": 1,
+        "format": 2,
         "step": "benchmark",
         "workload": workload.name if workload else None,
         "model": sha256_of(model),
         "baseline": sha256_of(baseline) if baseline else None,
         "settings": {"threads": settings.threads, **target.limits.model_dump()},
-        "runner": {"name": target.runner, "version": runner.VERSION},
-        "device": runner.device().model_dump(),
+        "runner": {"name": target.measured_by, "version": runner.VERSION},
+        "device": runner.device(settings).model_dump(),
+        "device_settings": settings.config.model_dump(mode="json") if settings.config else None,
     }
     key = key_of(record)
     if reuse and (entry := project.store.get(key)):
         stored = Measurement.model_validate(entry.facts).model_copy(update={"reused": True})
+        stored._contents = {name: (entry.folder / name).read_bytes() for name in stored.files}
         if not undecided(verdicts(stored)):
             watch.stage_done("benchmark", False, entry.seconds, {})
             return stored
@@ -71,7 +78,7 @@ def measured(
     with lock:
         found = measure(
             runner,
-            target.runner,
+            target.measured_by,
             model,
             baseline,
             samples,
@@ -79,18 +86,41 @@ def measured(
             lambda so_far: not undecided(verdicts(so_far), by_rounds=True),
             watch.progress,
         )
+    if workload and hasattr(runner, "EVALUATED_BY"):
+        from pipeline.device_check import check_device
+
+        _, evaluator = find_evaluator(target, project.root)
+        asked, host = replace(settings, outputs=True), settings_of(target)
+        check = check_device(runner, asked, evaluator, host, model, workload)
+        found = found.model_copy(update={"device_check": check})
     seconds = time.perf_counter() - started
     watch.stage_done("benchmark", True, seconds, {})
     if workload and not undecided(verdicts(found)):
         with project.store.making(key), project.store.working_folder(key) as folder:
+            for name, content in found.contents.items():
+                (folder / name).write_bytes(content)
             project.store.put(key, record, folder, found.model_dump(mode="json"), seconds)
     return found
 
 
-def latency_record(measurement: Measurement) -> LatencyRecord:
-    """Return the measurement as it stands in the documents."""
+def device_record(measurement: Measurement, runner: str) -> DeviceRecord:
+    """Return what the device told besides times, as it stands in the documents."""
+    from pipeline.documents import DeviceRecord
+
+    shared = set(DeviceRecord.model_fields) - {"runner", "files"}
+    return DeviceRecord(
+        **{name: getattr(measurement, name) for name in shared},
+        runner=runner,
+        files={name: sha256(content).hexdigest() for name, content in measurement.contents.items()},
+    )
+
+
+def latency_record(measurement: Measurement) -> LatencyRecord | None:
+    """Return the latency as it stands in the documents; None where the device gives no times."""
     from pipeline.documents import LatencyRecord
 
+    if measurement.latency is None:
+        return None
     baseline = measurement.baseline_latency
     return LatencyRecord(
         **measurement.latency.model_dump(),
@@ -157,6 +187,7 @@ def _bench_file(model: Path, target: str, project: Project, watch: Watch) -> Ben
         workload=None,
         size_bytes=model.stat().st_size,
         latency=latency_record(found),
+        device=device_record(found, settings.measured_by),
         verdicts=[],
         verdict="pass",
     )
@@ -203,6 +234,7 @@ def _bench_built(folder: Path, workload: str, project: Project, watch: Watch) ->
         workload=learned.name,
         size_bytes=built.size_bytes,
         latency=latency_record(found),
+        device=device_record(found, target.measured_by),
         verdicts=judged,
         verdict=overall(judged),
     )

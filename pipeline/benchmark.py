@@ -22,10 +22,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from pipeline.files import sha256_of
-from pipeline.runner import Device, RunResult, Settings
+from pipeline.runner import Device, Figure, RunResult, Settings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,20 +79,50 @@ class Percentiles(NamedTuple):
     resampled: np.ndarray  # float64 [3, RESAMPLES]
 
 
+class DeviceCheck(_Strict):
+    """The answers of the device to the same samples as the evaluating runner's, and what they are worth."""
+
+    samples: int = Field(description="Validation samples that both answered.")
+    differences: int = Field(description="Samples that the device puts into another class.")
+    differences_max: int = Field(description="How many may differ: rounding alone explains them.")
+    steps_max: int = Field(description="How many steps of the output rounding alone may move a class.")
+    beyond_steps_max: int = Field(description="Of the differences, those where the two classes lie further apart.")
+    largest_difference_steps: float = Field(
+        description="Largest difference of one output, in steps: the output's scale, or 1e-4 of its range in float."
+    )
+    first_difference: str = Field("", description="The first operator whose output differs by more than it should.")
+    test_samples: int = Field(description="Test samples that both classified.")
+    accuracy: float = Field(description="Share of those that the device classifies correctly, 0 to 1.")
+    host_accuracy: float = Field(description="Share of those that the evaluating runner classifies correctly.")
+
+
 class Measurement(_Strict):
     """Everything measured on one file, with the hash of that file."""
 
     model_sha256: str = Field(description="SHA-256 of the measured file.")
     baseline_sha256: str | None = Field(description="SHA-256 of the file that it is compared with, if any.")
-    latency: Latency = Field(description="Latency of the file.")
+    device: Device = Field(description="What it was measured on.")
+    latency: Latency | None = Field(description="Latency of the file; None where the device gives no times.")
     baseline_latency: Latency | None = Field(description="Latency of the baseline, in the same processes.")
     speedup: Interval | None = Field(description="Baseline's median latency over the file's.")
     memory_bytes: Interval | None = Field(
         description="Growth of the process's peak resident size over the same process without a model: median, "
         "smallest and largest of five; None where the device does not tell."
     )
+    figures: dict[str, Figure] = Field({}, description="What else the device tells of the file.")
+    files: tuple[str, ...] = Field((), description="Names of what the device's tools made, beside the file.")
+    conditions: dict[str, str] = Field({}, description="State of the device while it measured, as far as it tells.")
+    device_check: DeviceCheck | None = Field(
+        None, description="The device's answers against the evaluating runner's; None where that is the same one."
+    )
     measured_at: str = Field(description="When, ISO 8601 in UTC.")
     reused: bool = Field(False, description="Whether this is a stored result of the same file and device.")
+    _contents: dict[str, bytes] = PrivateAttr({})
+
+    @property
+    def contents(self) -> dict[str, bytes]:
+        """What `files` names, by file name."""
+        return self._contents
 
 
 def measure(
@@ -135,10 +165,14 @@ def measure_together(
     names = [name for name in paths if name != BASELINE]
     steps = len(names) * MEMORY_PAIRS + MOST_BLOCKS
     memory: dict[str, Interval | None] = {}
+    tells_memory = True
     for number, name in enumerate(names):
         growths: list[int] = []
-        for pair in range(MEMORY_PAIRS):
-            growths += _memory_growth(runner, paths[name], _slice(samples, 0), settings)
+        for pair in range(MEMORY_PAIRS if tells_memory else 0):
+            growths += (found := _memory_growth(runner, paths[name], _slice(samples, 0), settings))
+            if not found:
+                tells_memory = False  # nor will it the next time, and a device can be slow to reach
+                break
             report({"done": (number * MEMORY_PAIRS + pair + 1) / steps})
         memory[name] = median_and_range(growths) if growths else None
     results: list[RunResult] = []
@@ -146,12 +180,13 @@ def measure_together(
         timing = replace(settings, rounds=ROUNDS, outputs=False)
         results.append(runner.run(paths, _slice(samples, len(results)), timing))
         report({"done": (steps - MOST_BLOCKS + len(results)) / steps})
-        if len(results) < LEAST_BLOCKS:
+        timed = results[0].models[names[0]].times_ns.size > 0
+        if timed and len(results) < LEAST_BLOCKS:
             continue
-        found = _measurements(runner_name, paths, results, settings.threads, memory)
-        if len(results) == MOST_BLOCKS or decided(found):
+        measured = _measurements(runner_name, paths, results, settings.threads, memory)
+        if not timed or len(results) == MOST_BLOCKS or decided(measured):
             report({"done": 1.0})
-            return found
+            return measured
 
 
 def _memory_growth(runner: ModuleType, model: Path, samples: np.ndarray | None, settings: Settings) -> list[int]:
@@ -177,9 +212,11 @@ def _measurements(
     memory: dict[str, Interval | None],
 ) -> dict[str, Measurement]:
     blocks = {name: [result.models[name].times_ns for result in results] for name in paths}
-    percentiles = {name: bootstrap_percentiles(blocks[name]) for name in paths}
+    percentiles = {name: bootstrap_percentiles(blocks[name]) for name in paths if blocks[name][0].size}
 
-    def latency(name: str) -> Latency:
+    def latency(name: str) -> Latency | None:
+        if name not in percentiles:
+            return None
         p50, p90, p99 = (interval(*pair, len(results)) for pair in zip(*percentiles[name], strict=True))
         return Latency(
             runner=runner_name,
@@ -201,20 +238,27 @@ def _measurements(
         theirs, ours = percentiles[BASELINE], percentiles[name]
         return interval(theirs.values[0] / ours.values[0], theirs.resampled[0] / ours.resampled[0], len(results))
 
-    has_baseline = BASELINE in paths
+    has_baseline = BASELINE in percentiles
     measured_at = datetime.now(UTC).isoformat(timespec="seconds")
-    return {
+    found = {
         name: Measurement(
             model_sha256=sha256_of(paths[name]),
             baseline_sha256=sha256_of(paths[BASELINE]) if has_baseline else None,
+            device=results[-1].device,
             latency=latency(name),
             baseline_latency=latency(BASELINE) if has_baseline else None,
             speedup=speedup(name) if has_baseline else None,
             memory_bytes=growth,
+            figures=results[-1].models[name].figures,
+            files=tuple(sorted(results[-1].models[name].files)),
+            conditions=results[-1].conditions,
             measured_at=measured_at,
         )
         for name, growth in memory.items()
     }
+    for name, measurement in found.items():
+        measurement._contents = dict(results[-1].models[name].files)
+    return found
 
 
 def bootstrap_percentiles(blocks: Sequence[np.ndarray]) -> Percentiles:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.bench import latency_record, measured
+from pipeline.bench import device_record, latency_record, measured
 from pipeline.execute import (
     Done,
     Worker,
@@ -20,7 +23,7 @@ from pipeline.execute import (
 from pipeline.files import copy_whole, write_whole
 from pipeline.plan import BASELINE, EVALUATE, EVALUATE_BASELINE, Plan, make_plan
 from pipeline.project import ARTIFACT, BUILD_DOCUMENT, Project
-from pipeline.target import Target
+from pipeline.target import DEVICES, Target
 from pipeline.verdict import Verdict, judge, overall
 from pipeline.watch import Watch
 from pipeline.workload import Workload
@@ -126,6 +129,7 @@ def _finished(
         validation_accuracy=evaluation["validation"]["accuracy"],
         baseline_accuracy=baseline["test"]["accuracy"],
         latency=latency_record(measurement),
+        device=device_record(measurement, target.measured_by),
         stages=stage_records(done),
         calibration=Calibration(**calibration) if calibration else None,
         versions={"python": platform.python_version(), **dict(sorted(libraries.items()))},
@@ -134,11 +138,27 @@ def _finished(
     )
     if judged and all(verdict.verdict == "not applicable" for verdict in judged):
         watch.note("no budget of this target binds on the device that was measured")
+    if target.measured_by != target.runner:
+        watch.note(
+            f"no device is configured: measured by {target.measured_by}; put a [{target.name}] table for "
+            f"{target.runner} into {DEVICES}"
+        )
     # The two belong together: another build of the same target must not write one of them in between.
     with full_disk_named(folder), project.store.making(f"{workload.name}-{target.name}"):
         copy_whole(final.entry.folder / ARTIFACT, folder / ARTIFACT)
+        _publish(measurement.contents, folder)
         write_whole(folder / BUILD_DOCUMENT, document.model_dump_json(indent=2) + "\n")
     return document
+
+
+def _publish(contents: dict[str, bytes], folder: Path) -> None:
+    """Write what the device's tools made beside the file; what an earlier build had there and this one has not goes."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):  # no whole document
+        before = json.loads((folder / BUILD_DOCUMENT).read_text(encoding="utf-8"))["device"]["files"]
+        for name in set(before) - set(contents) - {ARTIFACT}:
+            (folder / Path(name).name).unlink(missing_ok=True)
+    for name, content in contents.items():
+        write_whole(folder / name, content)
 
 
 def run_up_to(

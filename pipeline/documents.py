@@ -13,9 +13,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.benchmark import Interval, Latency
+from pipeline.benchmark import DeviceCheck, Interval, Latency
 from pipeline.comparison.document import CandidateRow, Exclusion
 from pipeline.inspect import Inspection
+from pipeline.runner import Device, Figure
 from pipeline.target import Budgets
 from pipeline.verdict import Verdict
 
@@ -65,6 +66,24 @@ class LatencyRecord(Latency):
     reused: bool = Field(description="True when taken from the store: same file, settings, runner and device.")
 
 
+class DeviceRecord(BaseModel):
+    """The device that the target's runner took the file to, and what it told besides times."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    runner: str = Field(description="Name of the runner that measured.")
+    device: Device = Field(description="What it was measured on.")
+    memory_bytes: Interval | None = Field(
+        None, description="Growth of the interpreter process's peak resident size over the same process without it."
+    )
+    figures: dict[str, Figure] = Field(description="Figures by name, each measured or an estimate.")
+    files: dict[str, str] = Field(description="SHA-256 of what the device's tools made beside the file, by file name.")
+    conditions: dict[str, str] = Field(description="State of the device while it measured, as far as it tells.")
+    device_check: DeviceCheck | None = Field(description="Its answers against the host's; null on the host itself.")
+    measured_at: str = Field(description="When, in UTC.")
+    reused: bool = Field(description="True when taken from the store: same file, settings, runner and device.")
+
+
 class BuildDocument(Document):
     """`build.json`, and what `invoke build --json` prints."""
 
@@ -79,7 +98,8 @@ class BuildDocument(Document):
     accuracy: float = Field(description="Share of the test split classified correctly by the file.")
     validation_accuracy: float = Field(description="Share of the validation split classified correctly.")
     baseline_accuracy: float = Field(description="Test accuracy of the float32 file of the uncompressed model.")
-    latency: LatencyRecord = Field(description="Latency of the file on the target's runner.")
+    latency: LatencyRecord | None = Field(description="Latency of the file; null where the device gives no times.")
+    device: DeviceRecord = Field(description="The device that it was taken to, and what that told.")
     stages: list[StageRecord] = Field(description="The stages in the order of the plan.")
     calibration: Calibration | None = Field(description="The representative dataset; null where none was needed.")
     versions: dict[str, str] = Field(description="Versions of the libraries that shaped the file, and of Python.")
@@ -97,7 +117,8 @@ class BenchResult(BaseModel):
     target: str | None = Field(description="The target that it was built for; null for any other file.")
     workload: str | None = Field(description="The workload that it was built from; null for any other file.")
     size_bytes: int = Field(description="Size of the file.")
-    latency: LatencyRecord = Field(description="What was measured.")
+    latency: LatencyRecord | None = Field(description="Latency; null where the device gives no times.")
+    device: DeviceRecord = Field(description="The device that it was taken to, and what that told.")
     verdicts: list[Verdict] = Field(description="One for each budget of the target; empty for any other file.")
     verdict: Literal["pass", "fail", "inconclusive"] = Field(description="The verdict over all budgets that bind.")
 

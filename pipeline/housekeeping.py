@@ -54,7 +54,7 @@ def target_rows(root: Path) -> TargetsDocument:
                 name=name,
                 path=str(target.path),
                 description=target.description,
-                runner=target.runner,
+                runner=target.measured_by,
                 recipe=[str(entry.get("step")) for entry in target.recipe],
                 budgets=target.budgets,
                 last=last.get(name, {}),

@@ -22,6 +22,7 @@ from pipeline.runner import find_runner
 from pipeline.source import file_hash, source_hashes
 from pipeline.store import key_of
 from pipeline.target import Target, invalid, key_at
+from pipeline.target_runner import config_of, find_evaluator
 from pipeline.workload import Workload
 
 RECORD_FORMAT = 1
@@ -77,12 +78,13 @@ class Plan:
 
 def make_plan(target: Target, workload: Workload, seed: int, root: Path | None = None) -> Plan:
     """Return the stages of a build. Raises BadTarget or UnknownName for any mistake in the recipe."""
-    runner = find_runner(target.runner, root, where=f"{target.path}: runner")
+    evaluator, runner = find_evaluator(target, root)
+    config_of(find_runner(target.measured_by, root), target)  # a mistake in it is found before anything runs
     given = {
         "seed": seed,
         "input_dtype": target.input_dtype,
         "output_dtype": target.output_dtype,
-        "runner": target.runner,
+        "runner": evaluator,
     }
     chain: list[Stage] = []
     for index, entry in enumerate(target.recipe):
@@ -120,7 +122,7 @@ def make_plan(target: Target, workload: Workload, seed: int, root: Path | None =
 
     import pipeline.evaluate as evaluate
 
-    settings = {"runner": target.runner, "threads": target.threads, **target.limits.model_dump()}
+    settings = {"runner": evaluator, "threads": target.threads, **target.limits.model_dump()}
     version = {"runner_version": runner.VERSION}
     stages = (
         *chain,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pipeline.runner import find_runner, settings_of
 from pipeline.target import Target
+from pipeline.target_runner import find_evaluator, settings_of
 from pipeline.workload import Workload
 
 
@@ -29,7 +29,7 @@ def predict(model: Path, image: Path, target: Target, workload: Workload, *, inv
         notes.append("the picture has a single value: there is nothing in it to recognize")
     elif looks_inverted(sample):
         notes.append("the border is brighter than the middle; if the picture is dark on light, add --invert")
-    runner = find_runner(target.runner)
+    _, runner = find_evaluator(target)
     result = runner.run({"model": model}, workload.preprocess(sample[np.newaxis]), settings_of(target))
     logits = result.models["model"].outputs[0].astype(np.float64)
     shares = np.exp(logits - logits.max())

@@ -229,12 +229,13 @@ def _qualities(
     """Yield name and quality of each file, on the whole validation split."""
     from pipeline.documents import FileQuality
     from pipeline.files import sha256_of
-    from pipeline.runner import find_runner, settings_of
+    from pipeline.target_runner import find_evaluator, settings_of
 
     target = request.target
     raw, labels = request.workload.load("validation")
     samples = request.workload.preprocess(raw)
-    runs = find_runner(target.runner, request.project.root).run(files, samples, settings_of(target)).models
+    _, runner = find_evaluator(target, request.project.root)
+    runs = runner.run(files, samples, settings_of(target)).models
     answers: dict[str, np.ndarray] = {name: run.outputs.argmax(axis=1) for name, run in runs.items()}
     for name, path in files.items():
         yield (

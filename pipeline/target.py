@@ -14,11 +14,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, RootModel, ValidationError
 
 from pipeline.errors import BadTarget, UnknownName
-from pipeline.lookup import find_file, known_names
+from pipeline.lookup import find_file, known_names, project_root
 
+DEVICES = "devices.toml"
 Dtype = Literal["float32", "int8", "uint8", "int16"]
 Document = TypeVar("Document", bound=BaseModel)
 
@@ -56,6 +57,27 @@ class Budgets(Strict):
     memory_bytes: int | None = Field(
         None, gt=0, le=2**53, description="Highest growth in bytes of the interpreter process's peak resident size."
     )
+    arena_bytes: int | None = Field(
+        None, gt=0, le=2**53, description="Highest tensor arena of TFLite Micro, in bytes, weights not counted."
+    )
+    sram_bytes: int | None = Field(
+        None, gt=0, le=2**53, description="Highest use of SRAM as the NPU's compiler computes it, in bytes."
+    )
+    flash_bytes: int | None = Field(
+        None, gt=0, le=2**53, description="Highest use of off-chip flash as the NPU's compiler computes it, in bytes."
+    )
+    npu_operator_share_min: float | None = Field(
+        None, ge=0, le=1, description="Lowest share of operators that the NPU computes, 0 to 1."
+    )
+    npu_cycles_max: int | None = Field(
+        None, gt=0, le=2**53, description="Highest cycles of one inference as the NPU's compiler estimates them."
+    )
+    transfer_gzip_bytes: int | None = Field(
+        None, gt=0, le=2**53, description="Highest size of the file when sent with gzip, in bytes."
+    )
+    transfer_brotli_bytes: int | None = Field(
+        None, gt=0, le=2**53, description="Highest size of the file when sent with brotli, in bytes."
+    )
 
 
 class Limits(Strict):
@@ -70,6 +92,12 @@ class Target(Strict):
 
     description: str = Field(min_length=1, description="One line for tables: the device and what matters there.")
     runner: str = Field("host", description="Name of the runner that measures the file.")
+    runner_without_device: str | None = Field(
+        None, description="Runner that measures instead until [device], here or in devices.toml, says where to go."
+    )
+    device: dict[str, Any] = Field(
+        {}, description="Settings of the runner: which device, and how to reach it. devices.toml adds to them."
+    )
     input_dtype: Dtype = Field("float32", description="Number format of the file's input.")
     output_dtype: Dtype = Field("float32", description="Number format of the file's output.")
     threads: int = Field(1, ge=1, le=256, description="Interpreter threads.")
@@ -100,6 +128,15 @@ class Target(Strict):
     def path(self) -> Path:
         return self._path
 
+    @property
+    def measured_by(self) -> str:
+        """Name of the runner that measures here: `runner`, unless it waits for a device to be configured."""
+        return self.runner if self.device or not self.runner_without_device else self.runner_without_device
+
+
+class Devices(RootModel[dict[str, dict[str, Any]]]):
+    """`devices.toml`: for each target the settings of its runner."""
+
 
 def load_target(name: str, root: Path | None = None) -> Target:
     """Read and validate a target by name. Raises UnknownName or BadTarget; reads no step."""
@@ -107,8 +144,18 @@ def load_target(name: str, root: Path | None = None) -> Target:
     if path is None:
         raise UnknownName("target", name, target_names(root))
     target = read_toml(path, Target)
+    if settings := _own_device(name, root):
+        target = target.model_copy(update={"device": {**target.device, **settings}})
     target._name, target._path = name, path
     return target
+
+
+def _own_device(target: str, root: Path | None) -> dict[str, Any]:
+    """Return the project's [<target>] table of devices.toml, which is about one desk and not for the repository."""
+    path = (root or project_root()) / DEVICES
+    if not path.is_file():
+        return {}
+    return read_toml(path, Devices).root.get(target, {})
 
 
 def read_toml(path: Path, model: type[Document]) -> Document:

@@ -16,8 +16,18 @@ from pipeline.errors import EXIT_BUDGET, EXIT_INCONCLUSIVE, EXIT_PASS
 from pipeline.target import Budgets, LatencyBudget
 
 if TYPE_CHECKING:
-    from pipeline.benchmark import Measurement
+    from pipeline.benchmark import DeviceCheck, Measurement
 
+# What a runner's figures are held against; the figure has the budget's name without _min and _max.
+DEVICE_BUDGETS = (
+    "arena_bytes",
+    "sram_bytes",
+    "flash_bytes",
+    "npu_operator_share_min",
+    "npu_cycles_max",
+    "transfer_gzip_bytes",
+    "transfer_brotli_bytes",
+)
 Outcome = Literal["pass", "fail", "inconclusive", "not applicable"]
 
 
@@ -26,7 +36,7 @@ class Verdict(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    metric: str = Field(description="The budget's key in the target's TOML, which names its unit.")
+    metric: str = Field(description="The budget's key in the target's TOML; device_differences_max binds by itself.")
     limit: float = Field(description="The limit.")
     measured: float | None = Field(description="The measured value in the limit's unit; null where none was made.")
     interval: tuple[float, float] | None = Field(description="95% confidence interval; null where exact.")
@@ -59,10 +69,18 @@ def judge(
     for metric, quantile in (("latency_p50_ms", "p50_us"), ("latency_p90_ms", "p90_us")):
         if getattr(budgets, metric) is not None:
             verdicts.append(_latency(metric, getattr(budgets, metric), quantile, measurement))
-    speedup = measurement.speedup if measurement else None
+    device = measurement.device if measurement else None
+    speedup = measurement.speedup if measurement and not (device and device.emulated) else None
     memory = measurement.memory_bytes if measurement else None
     add("speedup_min", *((speedup.value, (speedup.low, speedup.high)) if speedup else (None, None)), at_most=False)
     add("memory_bytes", *((memory.value, (memory.low, memory.high)) if memory else (None, None)), at_most=True)
+    for metric in DEVICE_BUDGETS:
+        figure = measurement.figures.get(metric.removesuffix("_min").removesuffix("_max")) if measurement else None
+        add(metric, figure.value if figure else None, None, at_most=not metric.endswith("_min"))
+        if figure and figure.estimated and verdicts and verdicts[-1].metric == metric:
+            verdicts[-1] = verdicts[-1].model_copy(update={"note": f"an estimate: {figure.note or 'not measured'}"})
+    if measurement and measurement.device_check:
+        verdicts.append(_answers(measurement.device_check))
     return verdicts
 
 
@@ -106,6 +124,24 @@ def _verdict(
     return Verdict(metric=metric, limit=limit, measured=value, interval=interval, verdict=outcome)
 
 
+def _answers(check: DeviceCheck) -> Verdict:
+    """Fail where the device answers otherwise than rounding explains: it is not the file that was evaluated."""
+    ok = check.differences <= check.differences_max and not check.beyond_steps_max
+    note = ""
+    if check.beyond_steps_max:
+        note = f"{check.beyond_steps_max} of them between classes more than {check.steps_max} steps apart"
+    if check.first_difference:
+        note = f"{note}; first at {check.first_difference}".removeprefix("; ")
+    return Verdict(
+        metric="device_differences_max",
+        limit=check.differences_max,
+        measured=check.differences,
+        interval=None,
+        verdict="pass" if ok else "fail",
+        note=note,
+    )
+
+
 def _latency(metric: str, budget: LatencyBudget, quantile: str, measurement: Measurement | None) -> Verdict:
     """Judge in milliseconds, where the device is of the class that the budget binds on."""
     latency = measurement.latency if measurement else None
@@ -113,6 +149,9 @@ def _latency(metric: str, budget: LatencyBudget, quantile: str, measurement: Mea
     bounds = getattr(latency, f"{quantile}_interval") if latency else None
     interval = (bounds[0] / 1000, bounds[1] / 1000) if bounds else None
     judged = _verdict(metric, budget.limit, value, interval, at_most=True)
+    if latency and latency.device.emulated:
+        note = f"emulated on {latency.device.name}: its time decides nothing"
+        return judged.model_copy(update={"verdict": "not applicable", "note": note})
     if latency and latency.device.device_class != budget.device_class:
         note = f"binds on {budget.device_class}, measured on {latency.device.device_class}"
         return judged.model_copy(update={"verdict": "not applicable", "note": note})

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from pipeline.bench import BENCHMARK_SAMPLES
@@ -21,8 +22,9 @@ from pipeline.execute import Expected, execute, forecast, full_disk_named, secon
 from pipeline.files import copy_whole, write_whole
 from pipeline.plan import BASELINE, Plan, Stage
 from pipeline.project import ARTIFACT, COMPARE_DOCUMENT, COMPARE_FOLDER, Project
-from pipeline.runner import find_runner, settings_of
+from pipeline.runner import Figure, find_runner
 from pipeline.target import Target
+from pipeline.target_runner import find_evaluator, settings_of
 from pipeline.verdict import overall, undecided
 from pipeline.watch import Watch
 from pipeline.workload import Workload
@@ -97,15 +99,17 @@ def compare(
     # Pinned to the end: until the document is written, no gc knows that the stages are in use.
     with full_disk_named(project.store.root), project.store.pinned(list(stages_of(found))):
         made, excluded = make(found, target, workload, project, watch)
+        made, figures = on_device(made, excluded, target, workload, project, watch)
         measured = measure(made, target, workload, project, watch)
-        rows = [
-            row_of(one, made[0], measured[one.name], target, workload, _shown(folder, one.name, project))
-            for one in made
-        ]
+
+        def told(one: Made) -> Measurement:
+            return measured[one.name].model_copy(update={"figures": figures[one.name]})
+
+        rows = [row_of(one, made[0], told(one), target, workload, _shown(folder, one.name, project)) for one in made]
         settle(rows)
         choice = choose(rows)
         chosen = next((one for one in made if choice and one.name == choice.name), None)
-        verdicts = verdicts_on("test", chosen, target, measured[chosen.name]) if chosen else []
+        verdicts = verdicts_on("test", chosen, target, told(chosen)) if chosen else []
 
         _write_files(made, folder)
 
@@ -210,6 +214,51 @@ def make(
     return made, excluded
 
 
+def on_device(
+    made: list[Made],
+    excluded: list[Exclusion],
+    target: Target,
+    workload: Workload,
+    project: Project,
+    watch: Watch,
+) -> tuple[list[Made], dict[str, dict[str, Figure]]]:
+    """Take every file to the target's device once: return those that run there, and what it tells of each.
+
+    The float file stays in any case, since the others are compared with it. Where the device is the
+    one that evaluates, all of them ran there before.
+    """
+    from pipeline.comparison.document import Exclusion
+
+    runner = find_runner(target.measured_by, project.root)
+    if not hasattr(runner, "EVALUATED_BY"):
+        return made, {one.name: {} for one in made}
+    samples = workload.preprocess(workload.load("validation")[0][:1])
+    settings = settings_of(target, runner=runner)
+    kept: list[Made] = []
+    figures: dict[str, dict[str, Figure]] = {}
+    for one in made:
+        try:
+            figures[one.name] = runner.run({"model": file_of(one)}, samples, settings).models["model"].figures
+        except (StepFailed, RequestError) as error:
+            if isinstance(error, FATAL):
+                raise
+            if one.name != REFERENCE:
+                watch.note(f"{one.name} is left out: {error.message}")
+                excluded.append(Exclusion(name=one.name, **error.as_dict()))
+                continue
+            figures[one.name] = {}
+        kept.append(one)
+    return kept, figures
+
+
+def _timed_by(target: Target, root: Path) -> tuple[str, ModuleType]:
+    """Return name and module of the target's runner, or of the evaluating one where that gives no times."""
+    runner = find_runner(target.measured_by, root)
+    if hasattr(runner, "EVALUATED_BY") and not runner.MEASURES_TIME:
+        return find_evaluator(target, root)
+    return target.measured_by, runner
+
+
 def measure(
     made: list[Made], target: Target, workload: Workload, project: Project, watch: Watch
 ) -> dict[str, Measurement]:
@@ -218,10 +267,11 @@ def measure(
     from pipeline.benchmark import measure_together
     from pipeline.machine_lock import benchmarking
 
-    runner = find_runner(target.runner, project.root)
+    name, runner = _timed_by(target, project.root)
     samples = workload.preprocess(workload.load("validation")[0][:BENCHMARK_SAMPLES])
     paths = {**{one.name: file_of(one) for one in made}, NAME: made[0].done[BASELINE].entry.folder / ARTIFACT}
-    settings = settings_of(target, files=len(paths), outputs=False)
+    own = runner if name == target.measured_by else None
+    settings = settings_of(target, files=len(paths), outputs=False, runner=own)
 
     def decided(so_far: dict[str, Measurement]) -> bool:
         return not any(
@@ -231,6 +281,6 @@ def measure(
     watch.stage_started("benchmark", None)
     started = time.perf_counter()
     with benchmarking(watch.note) if runner.MEASURES_TIME else contextlib.nullcontext():
-        found = measure_together(runner, target.runner, paths, samples, settings, decided, watch.progress)
+        found = measure_together(runner, name, paths, samples, settings, decided, watch.progress)
     watch.stage_done("benchmark", True, time.perf_counter() - started, {})
     return found

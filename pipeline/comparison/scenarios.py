@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 from pipeline.benchmark import median_and_range
 from pipeline.comparison.document import ColdStart
 from pipeline.corruptions import CORRUPTIONS, SEVERITIES, corrupt
-from pipeline.runner import Settings, find_runner, settings_of
+from pipeline.runner import Settings
 from pipeline.target import Target
+from pipeline.target_runner import find_evaluator, settings_of
 from pipeline.watch import Watch
 from pipeline.workload import Workload
 
@@ -46,7 +47,7 @@ def add_scenarios(
     """Fill in `corrupted` and `cold_start` of every row. Raises what the runner or `corrupt` raises."""
     from pipeline.machine_lock import benchmarking
 
-    runner = find_runner(target.runner, root)
+    _, runner = find_evaluator(target, root)
     settings = settings_of(target, files=len(files))
     watch.stage_started("corrupted pictures", None)
     started = time.perf_counter()

@@ -36,7 +36,7 @@ def print_build(document: Any) -> None:
         f"{file['zero_fraction']:.1%} of the kernels' weights are zero",
         f"accuracy    {document.accuracy:.2%} of the test split; float32 file {document.baseline_accuracy:.2%}; "
         f"validation {document.validation_accuracy:.2%}",
-        f"latency     {_latency(latency)}",
+        *_device_lines(latency, document.device),
         f"predictions {shown} (label→predicted, the first test samples)",
     ]
     console.print("\n".join(lines), markup=False, highlight=False)
@@ -49,7 +49,8 @@ def print_bench(document: Any) -> None:
     for result in document.results:
         title = f"{result.workload} for {result.target}: " if result.target else ""
         console.print(f"{title}{result.model}", markup=False, highlight=False)
-        console.print(f"latency     {_latency(result.latency)}", markup=False, highlight=False)
+        lines = _device_lines(result.latency, result.device)
+        console.print("\n".join(lines), markup=False, highlight=False)
         if result.verdicts:
             print_budgets(console, result.verdicts)
             print_verdict(console, result.verdict, result.target)
@@ -250,6 +251,25 @@ def _limit(value: Any) -> str:
     if isinstance(value, dict):
         return f"{value['limit']:g} on {value['device_class']}"
     return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
+
+
+def _device_lines(latency: Any, device: Any) -> list[str]:
+    """Return the latency, and what else the device told."""
+    lines = [f"latency     {_latency(latency)}"] if latency else []
+    for name, figure in device.figures.items():
+        kind = " (estimate)" if figure.estimated else ""
+        note = f"; {figure.note}" if figure.note else ""
+        lines.append(f"{name:<11} {_limit(figure.value)}{kind}{note}")
+    if check := device.device_check:
+        lines.append(
+            f"on device   {check.accuracy:.2%} of {check.test_samples:,} test samples, host {check.host_accuracy:.2%}; "
+            f"{check.differences} of {check.samples:,} validation answers differ"
+        )
+    if device.files:
+        lines.append(f"beside it   {', '.join(device.files)}")
+    if device.conditions:
+        lines.append(f"conditions  {', '.join(f'{name} {value}' for name, value in device.conditions.items())}")
+    return lines
 
 
 def _latency(latency: Any) -> str:

@@ -37,9 +37,13 @@ POLL_SECONDS = 0.02
 ERRORS = {"model": BadModelFile, "data": DataError}
 
 
-@functools.cache
-def device() -> Device:
+def device(settings: Settings) -> Device:
     """Return this machine, for instance of class "linux-x86_64"."""
+    return _this_machine()
+
+
+@functools.cache
+def _this_machine() -> Device:
     system, machine = platform.system(), platform.machine()
     return Device(
         device_class=f"{system}-{machine}".lower(),
@@ -96,7 +100,7 @@ def run(models: Mapping[str, Path], samples: np.ndarray | None, settings: Settin
             )
             for index, name in enumerate(models)
         }
-        return RunResult(device(), _peak_resident_bytes(folder / "status"), runs)
+        return RunResult(device(settings), _peak_resident_bytes(folder / "status"), runs)
 
 
 def _run_child(folder: Path, paths: Collection[Path], settings: Settings) -> None:

@@ -27,7 +27,7 @@ BARE_BYTES = 1_000_000
 LOADED_BYTES = 1_500_000
 
 
-def device() -> Device:
+def device(settings: Settings) -> Device:
     """Return the device that is none."""
     return Device(device_class="null", name="null", fingerprint={"runner": f"null {VERSION}"})
 
@@ -55,4 +55,4 @@ def run(models: Mapping[str, Path], samples: np.ndarray | None, settings: Settin
         )
         for name in models
     }
-    return RunResult(device(), LOADED_BYTES if models else BARE_BYTES, runs)
+    return RunResult(device(settings), LOADED_BYTES if models else BARE_BYTES, runs)

@@ -80,7 +80,7 @@ def slim(content: bytes, *, keep_names: bool = False) -> tuple[bytes, dict[str, 
     from pipeline.steps._pack import pack
 
     model = schema.ModelT.InitFromPackedBuf(content)
-    _take_in(model, content)
+    take_in(model, content)
     packed = pack(model)
     removed = {"layout": {"bytes": len(content) - len(packed)}}
     for kind, remove in _REMOVE.items():
@@ -93,7 +93,7 @@ def slim(content: bytes, *, keep_names: bool = False) -> tuple[bytes, dict[str, 
     return packed, removed
 
 
-def _take_in(model: Any, content: bytes) -> None:
+def take_in(model: Any, content: bytes) -> None:
     """Take in what lies behind the flatbuffer, as in files beyond 2 GB and all of ai-edge-quantizer's.
 
     TFLite Micro looks for it in the flatbuffer alone, and computes with nothing without a word.
@@ -173,7 +173,7 @@ def _remove_empty_vectors(model: Any) -> int:
     return found
 
 
-def _remove_buffers(model: Any) -> int:
+def remove_buffers(model: Any) -> int:
     """Keep one buffer of each content, in the order of first use; buffer 0 stays the empty one."""
     before = len(model.buffers)
     empty = model.buffers[0]
@@ -203,6 +203,6 @@ _REMOVE: dict[str, Callable[[Any], int]] = {
     "ranges": _remove_ranges,
     "shape_signatures": _remove_shape_signatures,
     "empty_vectors": _remove_empty_vectors,
-    "buffers": _remove_buffers,
+    "buffers": remove_buffers,
 }
 KEPT_NAMES = ("signatures", "names")

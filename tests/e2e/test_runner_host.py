@@ -163,7 +163,7 @@ def test_the_child_imports_no_tensorflow(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_this_process_imports_no_interpreter() -> None:
     code = (
-        "import sys; from pipeline.runners import host; host.device()\n"
+        "import sys; from pipeline.runners import host; from pipeline.runner import Settings; host.device(Settings())\n"
         "print({'numpy', 'ai_edge_litert', 'tensorflow'} & set(sys.modules))"
     )
     result = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)

@@ -48,6 +48,7 @@ def measurement(
     return Measurement(
         model_sha256="0" * 64,
         baseline_sha256=None,
+        device=latency.device,
         latency=latency,
         baseline_latency=None,
         speedup=interval(speedup),
