@@ -15,13 +15,10 @@ It imports nothing of the project and no TensorFlow, so that its memory is the i
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import json
 import math
-import os
 import shutil
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -36,7 +33,6 @@ WARM_UP_NS, LEAST_WARM_UP = 5_000_000, 3
 ROUND_NS, LEAST_INVOCATIONS, MOST_INVOCATIONS = 20_000_000, 5, 2000
 TOLERATED = 1 / 255  # how far values may lie outside a quantized input's range, as a share of it: an 8-bit step
 SATURATED_MAX = 0.01  # share of values that may lie further outside and are clipped; more is another scale, or raw data
-PR_SET_PDEATHSIG = 1
 
 
 class Refused(Exception):
@@ -50,7 +46,8 @@ class Refused(Exception):
 class Model:
     """One loaded model; applies scales and zero points."""
 
-    def __init__(self, path: str, request: dict[str, Any], samples: np.ndarray | None):
+    def __init__(self, path: str, request: dict[str, Any], samples: np.ndarray | None, name: str = ""):
+        name = name or path  # as the user wrote it; the sandbox has no other path than the resolved one
         started = time.perf_counter_ns()
         self.interpreter = Interpreter(model_path=path, num_threads=request["threads"])
         self.interpreter.allocate_tensors()
@@ -58,25 +55,25 @@ class Model:
         self.samples = samples
         self.count = RANDOM_SAMPLES if samples is None else len(samples)
         for details in self.inputs:
-            _check_dtype(path, details)
+            _check_dtype(name, details)
         if samples is not None:
-            self._check_samples(path, samples)
+            self._check_samples(name, samples)
         outputs = self.interpreter.get_output_details()
         if request["outputs"] and len(outputs) != 1:
-            raise _refused_model(path, "has several outputs", f"{len(outputs)} outputs", "one output")
+            raise _refused_model(name, "has several outputs", f"{len(outputs)} outputs", "one output")
         self.output = outputs[0]
         self.set_sample(0)
         self.interpreter.invoke()
         self.first_answer_ns = time.perf_counter_ns() - started
 
-    def _check_samples(self, path: str, samples: np.ndarray) -> None:
+    def _check_samples(self, name: str, samples: np.ndarray) -> None:
         if len(self.inputs) != 1:
             received = f"{len(self.inputs)} inputs: {', '.join(details['name'] for details in self.inputs)}"
-            raise _refused_model(path, "has several inputs", received, "one input, which takes the samples")
+            raise _refused_model(name, "has several inputs", received, "one input, which takes the samples")
         details = self.inputs[0]
         shape, expected = details["shape"].tolist(), [1, *samples.shape[1:]]  # the interpreter gives 1 for −1
         if shape != expected:
-            raise _refused_model(path, "takes another input", f"input shape {shape}", f"input shape {expected}")
+            raise _refused_model(name, "takes another input", f"input shape {shape}", f"input shape {expected}")
         low, high = _expressible(details)
         slack = (high - low) * TOLERATED
         lowest, highest = float(samples.min()), float(samples.max())
@@ -87,7 +84,7 @@ class Model:
         if not math.isfinite(lowest + highest) or outside > SATURATED_MAX:
             raise Refused(
                 "data",
-                f"the samples exceed what the input of {path} can express",
+                f"the samples exceed what the input of {name} can express",
                 received=f"values from {lowest:.6g} to {highest:.6g}, {outside:.1%} of them outside",
                 expected=f"values from {low:.6g} to {high:.6g}, which {np.dtype(details['dtype'])} expresses here",
                 fix="feed preprocessed samples, neither raw nor quantized, in the range of the calibration data",
@@ -204,23 +201,23 @@ def _random_values(details: dict[str, Any], seed: list[int]) -> np.ndarray:
     return np.random.default_rng(seed).uniform(low, high, details["shape"])
 
 
-def _check_dtype(path: str, details: dict[str, Any]) -> None:
+def _check_dtype(name: str, details: dict[str, Any]) -> None:
     if np.dtype(details["dtype"]).kind not in "fiub":
         received = f"input {details['name']!r} of {np.dtype(details['dtype'])}"
-        raise _refused_model(path, "takes no numbers", received, "inputs of floats, integers or booleans")
+        raise _refused_model(name, "takes no numbers", received, "inputs of floats, integers or booleans")
 
 
-def _refused_model(path: str, what: str, received: str, expected: str) -> Refused:
+def _refused_model(name: str, what: str, received: str, expected: str) -> Refused:
     fix = "give a model that fits, or build this one again"
-    return Refused("model", f"{path} {what}", received=received, expected=expected, fix=fix)
+    return Refused("model", f"{name} {what}", received=received, expected=expected, fix=fix)
 
 
-def _load(path: str, request: dict[str, Any], samples: np.ndarray | None) -> Model:
+def _load(path: str, name: str, request: dict[str, Any], samples: np.ndarray | None) -> Model:
     try:
-        return Model(path, request, samples)
+        return Model(path, request, samples, name)
     except (ValueError, RuntimeError) as error:  # what the interpreter raises for all it dislikes
         expected = "a .tflite file that LiteRT loads and invokes"
-        raise _refused_model(path, "cannot be loaded and invoked", str(error).strip(), expected) from error
+        raise _refused_model(name, "cannot be loaded and invoked", str(error).strip(), expected) from error
 
 
 def _answer(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
@@ -229,7 +226,9 @@ def _answer(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
     if request["samples"]:
         samples = np.load(folder / "samples.npy", mmap_mode="r")
         samples.max()  # brings every page in, also without a model, whose growth it is not
-    models = [_load(path, request, samples) for path in request["models"]]
+    models = [
+        _load(path, name, request, samples) for path, name in zip(request["models"], request["names"], strict=True)
+    ]
     for index, model in enumerate(models):
         if request["outputs"]:
             np.save(folder / f"{index}.outputs.npy", np.stack(list(model.outputs())))
@@ -244,17 +243,8 @@ def _answer(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _die_with_parent(parent: int) -> None:
-    """Ask Linux to end this process with its parent, however that one ends."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it ended before the line above
-        sys.exit("the parent is gone")
-
-
 def main(folder: Path) -> None:
     request = json.loads((folder / "request.json").read_text(encoding="utf-8"))
-    _die_with_parent(request["parent"])
     try:
         result = _answer(folder, request)
     except Refused as refused:

@@ -1,7 +1,8 @@
 """The reference runner: LiteRT's interpreter on this machine, in a child process with limits.
 
 A model that crashes the interpreter, eats memory or never ends is an error here, not the end
-of the build. The child loads no TensorFlow and dies with this process, however this one ends.
+of the build, and one that takes the interpreter over finds itself in a sandbox (`_child.py`). The
+child loads no TensorFlow and dies with this process, however this one ends.
 """
 
 from __future__ import annotations
@@ -11,18 +12,23 @@ import json
 import os
 import platform
 import re
-import signal
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.errors import BadModelFile, DataError, RunnerFailed
+from pipeline.errors import BadModelFile, DataError, PipelineError
 from pipeline.runner import Device, ModelRun, RunResult, Settings
+from pipeline.runners._child import (
+    peak_resident_bytes,
+    read_array,
+    read_log,
+    read_result,
+    run_child,
+    unusable_answer,
+)
 from pipeline.runners._files import check_model_file
 
 if TYPE_CHECKING:
@@ -33,8 +39,7 @@ VERSION = "1"
 MEASURES_TIME = True
 
 CHILD = Path(__file__).with_name("_host_child.py")
-POLL_SECONDS = 0.02
-ERRORS = {"model": BadModelFile, "data": DataError}
+ERRORS: dict[str, Callable[..., PipelineError]] = {"model": BadModelFile, "data": DataError}
 
 
 def device(settings: Settings) -> Device:
@@ -73,96 +78,50 @@ def run(models: Mapping[str, Path], samples: np.ndarray | None, settings: Settin
     for path in models.values():
         check_model_file(path)
     with tempfile.TemporaryDirectory(prefix="pipeline-host-") as name:
-        folder = Path(name)
+        folder = Path(name).resolve()
         if samples is not None:
             _check_samples(samples)
             np.save(folder / "samples.npy", samples)
         request = {
-            "parent": os.getpid(),
-            "models": [str(path) for path in models.values()],
+            "models": [str(path.resolve()) for path in models.values()],
+            "names": [str(path) for path in models.values()],
             "samples": samples is not None,
             "threads": settings.threads,
             "rounds": settings.rounds,
             "outputs": settings.outputs,
         }
         (folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
-        _run_child(folder, models.values(), settings)
-        result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-        if "error" in result:
-            raise ERRORS[result["error"].pop("kind")](**result["error"])
-        log = _log(folder)
-        runs = {
-            name: ModelRun(
-                outputs=np.load(folder / f"{index}.outputs.npy") if settings.outputs else None,
-                times_ns=np.load(folder / f"{index}.times.npy") if settings.rounds else np.empty((0, 0), np.int64),
-                kernels=_kernels(result["operators"][index], log),
-                first_answer_ns=result["first_answer_ns"][index],
-            )
-            for index, name in enumerate(models)
-        }
-        return RunResult(device(settings), _peak_resident_bytes(folder / "status"), runs)
+        # -P: without the current folder on its path, whose files could pass for modules.
+        command = [sys.executable, "-P", str(CHILD), str(folder)]
+        sandbox = run_child(command, folder, models.values(), settings)
+        try:
+            return _answer(folder, models, settings, sandbox, None if samples is None else len(samples))
+        except (OSError, LookupError, TypeError, ValueError, AttributeError, MemoryError) as error:
+            raise unusable_answer(", ".join(request["names"]), error) from error
 
 
-def _run_child(folder: Path, paths: Collection[Path], settings: Settings) -> None:
-    """Run the child to its end within the limits. Raises RunnerFailed; never leaves it running."""
-    names = ", ".join(str(path) for path in paths) or "no model"
-    limit_bytes = settings.resident_megabytes * 1_000_000
-    limit_seconds = settings.seconds * max(1, len(paths))
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            # -P: without the current folder on its path, whose files could pass for modules.
-            [sys.executable, "-P", str(CHILD), str(folder)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            # NumPy's own threads compute nothing here, and their buffers would blur the memory.
-            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+def _answer(folder: Path, models: Mapping[str, Path], settings: Settings, sandbox: str, count: int | None) -> RunResult:
+    """Read the files that the child's docstring names; raises many kinds of errors where they are not as it says."""
+    import numpy as np
+
+    result = read_result(folder)
+    if "error" in result:
+        raise ERRORS[result["error"].pop("kind")](**result["error"])
+    log = read_log(folder)
+    runs = {
+        name: ModelRun(
+            outputs=read_array(folder / f"{index}.outputs.npy", "float32", 1, count) if settings.outputs else None,
+            times_ns=(
+                read_array(folder / f"{index}.times.npy", "int64", 2, settings.rounds)
+                if settings.rounds
+                else np.empty((0, 0), np.int64)
+            ),
+            kernels=_kernels(result["operators"][index], log),
+            first_answer_ns=int(result["first_answer_ns"][index]),
         )
-    deadline = time.monotonic() + limit_seconds
-    status = Path(f"/proc/{process.pid}/status")
-    try:
-        while process.poll() is None:
-            _check_memory(status, limit_bytes, names)
-            if time.monotonic() > deadline:
-                raise _failed(
-                    f"the interpreter's process with {names} overran its time limit",
-                    f"no end after {limit_seconds:g} s",
-                    f"an end within {limit_seconds:g} s",
-                    "raise limits.seconds in the target's TOML if the model is that slow",
-                )
-            time.sleep(POLL_SECONDS)
-    finally:  # also on KeyboardInterrupt
-        process.kill()
-        process.wait()
-    _check_memory(folder / "status", limit_bytes, names)
-    if process.returncode or not (folder / "result.json").is_file():
-        raise _failed(
-            f"the interpreter's process with {names} crashed",
-            f"{_ending(process.returncode)}; its last words: {_log(folder)[-800:].strip() or 'none'}",
-            "exit code 0",
-            "the file may be damaged or use an operator that crashes: inspect it, or build it again",
-        )
-
-
-def _check_memory(status: Path, limit_bytes: int, names: str) -> None:
-    # The peak and not the present size, so that nothing is missed between two looks.
-    peak = _peak_resident_bytes(status)
-    if peak is not None and peak > limit_bytes:
-        raise _failed(
-            f"the interpreter's process with {names} overran its memory limit",
-            f"{peak / 1e6:.0f} MB resident",
-            f"at most {limit_bytes / 1e6:.0f} MB",
-            "raise limits.resident_megabytes in the target's TOML if the model is that large",
-        )
-
-
-def _peak_resident_bytes(status: Path) -> int | None:
-    """Return VmHWM of a /proc/…/status, which starts anew at exec; None where there is no /proc."""
-    try:
-        found = re.search(r"^VmHWM:\s+(\d+) kB$", status.read_text(), re.MULTILINE)
-    except OSError:
-        return None
-    return int(found[1]) * 1024 if found else None
+        for index, name in enumerate(models)
+    }
+    return RunResult(device(settings), peak_resident_bytes(folder), runs, {"sandbox": sandbox})
 
 
 def _check_samples(samples: np.ndarray) -> None:
@@ -185,18 +144,6 @@ def _kernels(operators: list[int] | None, log: str) -> str:
     # The interpreter names the delegate that it applies by default in its log and nowhere else.
     name = "XNNPACK delegate" if "XNNPACK delegate" in log else "unnamed delegate"
     return f"{name}, {delegated} of {total} operators"
-
-
-def _log(folder: Path) -> str:
-    return (folder / "log").read_text(encoding="utf-8", errors="replace")
-
-
-def _ending(code: int) -> str:
-    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-
-
-def _failed(message: str, received: str, expected: str, fix: str) -> RunnerFailed:
-    return RunnerFailed(message, received=received, expected=expected, fix=fix)
 
 
 def _processor_name() -> str | None:

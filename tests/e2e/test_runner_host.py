@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import BadModelFile, DataError, RunnerFailed
 from pipeline.runner import Settings
-from pipeline.runners import _host_child, host
+from pipeline.runners import _child, _host_child, host
 from tests.conformance import BOTH, FLOAT32, INT8, RunnerConformance, make_samples
 
 REPOSITORY = Path(__file__).parents[2]
@@ -122,17 +122,18 @@ def test_exit_code_of_a_child_that_fails(tmp_path: Path, monkeypatch: pytest.Mon
 
 @needs_proc
 def test_interrupt_kills_and_reaps_the_child(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[Path] = []
+    seen: list[int] = []
 
-    def interrupt(status: Path, limit_bytes: int, names: str) -> None:
-        seen.append(status)
+    def interrupt(peak: int | None, limit_bytes: int, names: str) -> None:
+        time.sleep(0.1)
+        seen.extend(_descendants(os.getpid()))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(host, "_check_memory", interrupt)
+    monkeypatch.setattr(_child, "check_memory", interrupt)
     with pytest.raises(KeyboardInterrupt):
         host.run({"model": INT8}, None, Settings())
-    assert len(seen) == 1
-    assert not seen[0].exists()
+    assert seen
+    assert not any(map(_runs, seen))
 
 
 @needs_proc
@@ -144,12 +145,14 @@ def test_killed_parent_leaves_no_child(tmp_path: Path) -> None:
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=REPOSITORY, env=environment)
     try:
-        _wait_for(lambda: _children(parent.pid))
-        [child] = _children(parent.pid)
+        _wait_for(lambda: any(tmp_path.glob("pipeline-host-*/log")))
+        time.sleep(0.5)
+        children = _descendants(parent.pid)
     finally:
         parent.kill()
         parent.wait()
-    _wait_for(lambda: not _runs(child))
+    assert children
+    _wait_for(lambda: not any(map(_runs, children)))
 
 
 def test_the_child_imports_no_tensorflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,8 +257,9 @@ def _wait_for(condition: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
-def _children(parent: int) -> list[int]:
-    return [pid for pid in _pids() if (stat := _stat(pid)) and int(stat[1]) == parent]
+def _descendants(pid: int) -> list[int]:
+    children = [child for child in _pids() if (stat := _stat(child)) and int(stat[1]) == pid]
+    return [*children, *(below for child in children for below in _descendants(child))]
 
 
 def _runs(pid: int) -> bool:
