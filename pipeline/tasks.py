@@ -146,9 +146,10 @@ def predict(context, image, target="mobile", workload="mnist", invert=False, jso
 def inspect(context, file, json=False):
     """Show what any .tflite holds: operators, dtypes, sizes, zeros, float leftovers."""
     from pipeline.documents import InspectDocument
-    from pipeline.inspect import float_leftovers, inspect_file
+    from pipeline.inspect import float_leftovers
+    from pipeline.untrusted import inspect_untrusted
 
-    found = inspect_file(Path(file))
+    found = inspect_untrusted(Path(file))
     document = InspectDocument(path=file, inspection=found, float_leftovers=float_leftovers(found, False))
     show(document, json, "print_inspection")
 

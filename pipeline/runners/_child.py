@@ -40,6 +40,8 @@ SPARE_PROCESSOR_SECONDS = 5  # the time limit proper is the parent's; this one e
 END_SECONDS = 10.0  # for the system to take down what was killed
 LOG_BYTES = 65_536  # of its log's head and tail; nothing says that it stays short
 JSON_BYTES = 100_000_000
+# What reading an answer raises where somebody else wrote it.
+UNREADABLE = (OSError, LookupError, TypeError, ValueError, ArithmeticError, AttributeError, MemoryError, RecursionError)
 
 
 def run_child(command: Sequence[str], folder: Path, paths: Collection[Path], settings: Settings) -> str:
@@ -65,28 +67,29 @@ def run_child(command: Sequence[str], folder: Path, paths: Collection[Path], set
                 stderr=log,
                 env=environment(),
                 pass_fds=[held],
+                start_new_session=True,  # one process group, so that it can be killed with its own children
             )
     finally:
         os.close(held)
     deadline = time.monotonic() + limit_seconds
     try:
-        while process.poll() is None:
+        while _runs(process):
             check_memory(_peak_resident_bytes_together(process.pid), limit_bytes, names)
             if time.monotonic() > deadline:
-                raise _failed(
-                    f"the interpreter's process with {names} overran its time limit",
-                    f"no end after {limit_seconds:g} s",
-                    f"an end within {limit_seconds:g} s",
-                    "raise limits.seconds in the target's TOML if the model is that slow",
-                )
+                raise over_time(limit_seconds, names)
             time.sleep(POLL_SECONDS)
     finally:  # also on KeyboardInterrupt
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         select.select([ended], [], [], END_SECONDS)
         os.close(ended)
     judge_end(process.returncode, folder, limit_bytes, names)
     return sandbox
+
+
+def _runs(process: subprocess.Popen) -> bool:
+    # It is not reaped yet: its number is the group's, and must not be given to another before the group is killed.
+    return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
 
 def hard_limits(settings: Settings, models: int) -> list[str]:
@@ -107,10 +110,19 @@ def judge_end(code: int, folder: Path, limit_bytes: int, names: str) -> None:
     if "std::bad_alloc" in log or "MemoryError" in log:  # how C++ and Python meet the hard limit
         raise _over_memory("an allocation that the system refused", limit_bytes, names)
     raise _failed(
-        f"the interpreter's process with {names} crashed",
+        f"the process with {names} crashed",
         f"{_ending(code)}; its last words: {log[-800:].strip() or 'none'}",
         "exit code 0",
         "the file may be damaged or use an operator that crashes: inspect it, or build it again",
+    )
+
+
+def over_time(limit_seconds: float, names: str) -> RunnerFailed:
+    return _failed(
+        f"the process with {names} overran its time limit",
+        f"no end after {limit_seconds:g} s",
+        f"an end within {limit_seconds:g} s",
+        "raise limits.seconds in the target's TOML if the model is that slow",
     )
 
 
@@ -148,7 +160,7 @@ def read_log(folder: Path) -> str:
 
 
 def read_result(folder: Path) -> Any:
-    """Return `result.json`. Raises OSError or ValueError where it is none."""
+    """Return `result.json`. Raises one of UNREADABLE where it is none."""
     with open_answer(folder / "result.json") as stream:
         return json.loads(stream.read(JSON_BYTES))
 
@@ -156,7 +168,7 @@ def read_result(folder: Path) -> Any:
 def read_array(path: Path, dtype: str, dimensions: int, rows: int | None) -> np.ndarray:
     """Return an array that a child saved: so many dimensions or more, so many rows where they are known.
 
-    Raises OSError, ValueError or MemoryError where it is none, or another.
+    Raises one of UNREADABLE where it is none, or another.
     """
     import numpy as np
 
@@ -169,7 +181,7 @@ def read_array(path: Path, dtype: str, dimensions: int, rows: int | None) -> np.
 
 def unusable_answer(names: str, error: Exception) -> RunnerFailed:
     return _failed(
-        f"the interpreter's process with {names} gave no answer that can be read",
+        f"the process with {names} gave no answer that can be read",
         f"{type(error).__name__}: {error}",
         "the files that it writes when nothing has altered it",
         "do not trust the file; build it again from its source",
@@ -178,7 +190,7 @@ def unusable_answer(names: str, error: Exception) -> RunnerFailed:
 
 def _over_memory(received: str, limit_bytes: int, names: str) -> RunnerFailed:
     return _failed(
-        f"the interpreter's process with {names} overran its memory limit",
+        f"the process with {names} overran its memory limit",
         received,
         f"at most {limit_bytes / 1e6:.0f} MB",
         "raise limits.resident_megabytes in the target's TOML if the model is that large",

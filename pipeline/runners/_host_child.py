@@ -56,12 +56,14 @@ class Model:
         self.count = RANDOM_SAMPLES if samples is None else len(samples)
         for details in self.inputs:
             _check_dtype(name, details)
+            _check_scale(name, details)
         if samples is not None:
             self._check_samples(name, samples)
         outputs = self.interpreter.get_output_details()
         if request["outputs"] and len(outputs) != 1:
             raise _refused_model(name, "has several outputs", f"{len(outputs)} outputs", "one output")
         self.output = outputs[0]
+        _check_scale(name, self.output)
         self.set_sample(0)
         self.interpreter.invoke()
         self.first_answer_ns = time.perf_counter_ns() - started
@@ -205,6 +207,13 @@ def _check_dtype(name: str, details: dict[str, Any]) -> None:
     if np.dtype(details["dtype"]).kind not in "fiub":
         received = f"input {details['name']!r} of {np.dtype(details['dtype'])}"
         raise _refused_model(name, "takes no numbers", received, "inputs of floats, integers or booleans")
+
+
+def _check_scale(name: str, details: dict[str, Any]) -> None:
+    scale = details["quantization"][0]
+    if not (math.isfinite(scale) and scale >= 0):
+        received = f"scale {scale} of {details['name']!r}"
+        raise _refused_model(name, "has an impossible quantization", received, "a scale that is a positive number")
 
 
 def _refused_model(name: str, what: str, received: str, expected: str) -> Refused:

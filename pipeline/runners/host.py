@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from pipeline.errors import BadModelFile, DataError, PipelineError
 from pipeline.runner import Device, ModelRun, RunResult, Settings
 from pipeline.runners._child import (
+    UNREADABLE,
     peak_resident_bytes,
     read_array,
     read_log,
@@ -82,9 +83,10 @@ def run(models: Mapping[str, Path], samples: np.ndarray | None, settings: Settin
         if samples is not None:
             _check_samples(samples)
             np.save(folder / "samples.npy", samples)
+        names = [str(path) for path in models.values()]
         request = {
             "models": [str(path.resolve()) for path in models.values()],
-            "names": [str(path) for path in models.values()],
+            "names": names,
             "samples": samples is not None,
             "threads": settings.threads,
             "rounds": settings.rounds,
@@ -96,12 +98,12 @@ def run(models: Mapping[str, Path], samples: np.ndarray | None, settings: Settin
         sandbox = run_child(command, folder, models.values(), settings)
         try:
             return _answer(folder, models, settings, sandbox, None if samples is None else len(samples))
-        except (OSError, LookupError, TypeError, ValueError, AttributeError, MemoryError) as error:
-            raise unusable_answer(", ".join(request["names"]), error) from error
+        except UNREADABLE as error:
+            raise unusable_answer(", ".join(names), error) from error
 
 
 def _answer(folder: Path, models: Mapping[str, Path], settings: Settings, sandbox: str, count: int | None) -> RunResult:
-    """Read the files that the child's docstring names; raises many kinds of errors where they are not as it says."""
+    """Read the files that the child's docstring names; raises one of UNREADABLE where they are not as it says."""
     import numpy as np
 
     result = read_result(folder)
