@@ -24,7 +24,14 @@ def inspect(model: Path, folder: Path) -> dict[str, Any]:
     return inspect_file(model).model_dump(mode="json")
 
 
-TASKS: dict[str, Callable[..., Any]] = {"inspect": inspect}
+def cut(model: Path, folder: Path, cuts_max: int) -> dict[str, Any]:
+    """Write prefixes of the model into the folder; return what `operator_times.py` needs to know of them."""
+    from pipeline.operator_cuts import cut as cut_model
+
+    return cut_model(model, folder, cuts_max)
+
+
+TASKS: dict[str, Callable[..., Any]] = {"inspect": inspect, "cut": cut}
 
 
 def main(folder: Path) -> None:

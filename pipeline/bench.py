@@ -24,6 +24,7 @@ from pipeline.workload import Workload, load_workload
 if TYPE_CHECKING:
     from pipeline.benchmark import Measurement
     from pipeline.documents import BenchDocument, BenchResult, DeviceRecord, LatencyRecord
+    from pipeline.operator_times import OperatorTimes
 
 BENCHMARK_SAMPLES = 64
 
@@ -132,16 +133,18 @@ def latency_record(measurement: Measurement) -> LatencyRecord | None:
     )
 
 
-def bench(project: Project, watch: Watch, *, target: str, workload: str, model: str) -> BenchDocument:
+def bench(
+    project: Project, watch: Watch, *, target: str, workload: str, model: str, profile: bool = False
+) -> BenchDocument:
     """Measure `model`, or the built files of `target` and `workload` (all where these are empty).
 
-    Nothing stored is reused. Raises RequestError when there is nothing to measure, BadModelFile
-    for a file that is no model.
+    With `profile`, each operator is timed as well. Nothing stored is reused. Raises RequestError when
+    there is nothing to measure, BadModelFile for a file that is no model.
     """
     from pipeline.documents import BenchDocument
 
     if model:
-        results = [_bench_file(Path(model), target, project, watch)]
+        results = [_bench_file(Path(model), target, project, watch, profile=profile)]
     else:
         folders = [
             folder
@@ -160,7 +163,7 @@ def bench(project: Project, watch: Watch, *, target: str, workload: str, model: 
         results, unusable = [], []
         for folder in folders:
             try:
-                results.append(_bench_built(folder, workload, project, watch))
+                results.append(_bench_built(folder, workload, project, watch, profile=profile))
             except RequestError as error:  # the other files are measured all the same
                 unusable.append(error)
                 if len(folders) > 1:
@@ -172,7 +175,7 @@ def bench(project: Project, watch: Watch, *, target: str, workload: str, model: 
     return BenchDocument(results=results, verdict="inconclusive" if left_out and worst == "pass" else worst)
 
 
-def _bench_file(model: Path, target: str, project: Project, watch: Watch) -> BenchResult:
+def _bench_file(model: Path, target: str, project: Project, watch: Watch, *, profile: bool) -> BenchResult:
     """Measure any file: with the target's runner and threads where one is named, without budgets."""
     from pipeline.documents import BenchResult
     from pipeline.runners._files import check_model_file
@@ -190,10 +193,11 @@ def _bench_file(model: Path, target: str, project: Project, watch: Watch) -> Ben
         device=device_record(found, settings.measured_by),
         verdicts=[],
         verdict="pass",
+        profile=_operator_times(settings, model, project, watch) if profile else None,
     )
 
 
-def _bench_built(folder: Path, workload: str, project: Project, watch: Watch) -> BenchResult:
+def _bench_built(folder: Path, workload: str, project: Project, watch: Watch, *, profile: bool) -> BenchResult:
     """Measure a built file and its float32 file, if the store still has it, against the target's budgets."""
     from pipeline.documents import BenchResult
 
@@ -237,9 +241,28 @@ def _bench_built(folder: Path, workload: str, project: Project, watch: Watch) ->
         device=device_record(found, target.measured_by),
         verdicts=judged,
         verdict=overall(judged),
+        profile=_operator_times(target, model, project, watch) if profile else None,
     )
     write_whole(folder / BENCH_DOCUMENT, result.model_dump_json(indent=2) + "\n")
     return result
+
+
+def _operator_times(target: Target, model: Path, project: Project, watch: Watch) -> OperatorTimes | None:
+    """Return the estimated time of each operator; None, with a note, where the device gives no times."""
+    from pipeline.machine_lock import benchmarking
+    from pipeline.operator_times import operator_times
+
+    runner = find_runner(target.measured_by, project.root)
+    if not runner.MEASURES_TIME:
+        watch.note(f"the runner {target.measured_by!r} gives no times, so its operators are not timed")
+        return None
+    watch.stage_started("operators", None)
+    started = time.perf_counter()
+    with benchmarking(watch.note):
+        settings = settings_of(target, runner=runner)
+        found = operator_times(runner, model, settings, watch.progress, on_host=target.measured_by == "host")
+    watch.stage_done("operators", True, time.perf_counter() - started, {})
+    return found
 
 
 def _plain_target() -> Target:

@@ -309,6 +309,20 @@ def interval(value: float, resampled: np.ndarray, blocks: int) -> Interval:
     )
 
 
+def difference_interval(value: float, resampled: np.ndarray, blocks: int) -> Interval:
+    """Return a difference of times, which may be negative, with its bootstrap interval, widened as `interval` does."""
+    import numpy as np
+
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(resampled, (tail, 1 - tail))
+    widened = _STUDENT_OVER_NORMAL[blocks] * math.sqrt(blocks / (blocks - 1))
+    return Interval(
+        value=value,
+        low=value + min(0.0, float(low) - value) * widened,
+        high=value + max(0.0, float(high) - value) * widened,
+    )
+
+
 def median_and_range(values: Sequence[int]) -> Interval:
     """Return the median with the smallest and largest value, which hold the true median of 5 at 94%."""
     return Interval(value=sorted(values)[len(values) // 2], low=min(values), high=max(values))

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipeline.benchmark import DeviceCheck, Interval, Latency
 from pipeline.comparison.document import CandidateRow, Exclusion
 from pipeline.inspect import Inspection
+from pipeline.operator_times import OperatorTimes
 from pipeline.runner import Device, Figure
 from pipeline.target import Budgets
 from pipeline.verdict import Verdict
@@ -121,6 +122,9 @@ class BenchResult(BaseModel):
     device: DeviceRecord = Field(description="The device that it was taken to, and what that told.")
     verdicts: list[Verdict] = Field(description="One for each budget of the target; empty for any other file.")
     verdict: Literal["pass", "fail", "inconclusive"] = Field(description="The verdict over all budgets that bind.")
+    profile: OperatorTimes | None = Field(
+        None, description="Estimated time of each operator; null unless asked for, or where there are no times."
+    )
 
 
 class BenchDocument(Document):

@@ -62,9 +62,17 @@ def build(context, target="mobile", workload="mnist", seed="0", json=False, expl
     return exit_code(document.verdict)
 
 
-@task(help=help_for("target", "workload", "json", model="any .tflite file, measured without budgets"))
+@task(
+    help=help_for(
+        "target",
+        "workload",
+        "json",
+        model="any .tflite file, measured without budgets",
+        profile="estimate the time of each operator as well",
+    )
+)
 @exits
-def bench(context, target="", workload="", model="", json=False):
+def bench(context, target="", workload="", model="", profile=False, json=False):
     """Measure built files anew: all of them, one target's, or any file with --model=FILE.tflite."""
     from pipeline.bench import bench as bench_files
     from pipeline.lookup import project_root
@@ -74,7 +82,8 @@ def bench(context, target="", workload="", model="", json=False):
 
     root, watch = project_root(), terminal_watch()
     try:
-        document = bench_files(open_project(root, watch), watch, target=target, workload=workload, model=model)
+        project = open_project(root, watch)
+        document = bench_files(project, watch, target=target, workload=workload, model=model, profile=profile)
     finally:
         watch.close()
     show(document, json, "print_bench")

@@ -51,6 +51,10 @@ def print_bench(document: Any) -> None:
         console.print(f"{title}{result.model}", markup=False, highlight=False)
         lines = _device_lines(result.latency, result.device)
         console.print("\n".join(lines), markup=False, highlight=False)
+        if result.profile:
+            from pipeline.report.operator_times import print_operator_times
+
+            print_operator_times(console, result.profile)
         if result.verdicts:
             print_budgets(console, result.verdicts)
             print_verdict(console, result.verdict, result.target)

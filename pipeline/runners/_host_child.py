@@ -66,7 +66,13 @@ class Model:
         _check_scale(name, self.output)
         self.set_sample(0)
         self.interpreter.invoke()
+        if request["outputs"] and not self.interpreter.get_tensor(self.output["index"]).size:
+            raise _refused_model(
+                name, "gives nothing", "an output without elements", "an output of at least one number"
+            )
         self.first_answer_ns = time.perf_counter_ns() - started
+        if request["outputs"] and not self.interpreter.get_tensor(self.output["index"]).size:
+            raise _refused_model(name, "gives nothing", "an output without elements", "an output of some numbers")
 
     def _check_samples(self, name: str, samples: np.ndarray) -> None:
         if len(self.inputs) != 1:
@@ -152,15 +158,20 @@ def _calibrate(invoke: Callable[[], None]) -> tuple[int, int]:
 
 
 def count_delegated(interpreter: Any) -> tuple[int, int] | None:
-    """Return how many operators a delegate computes, and how many there are; None if not told.
-
-    Only the interpreter's private node list tells. A delegate adds a node DELEGATE and leaves the
-    nodes that it replaces in the list: those on the way from its outputs back to its inputs.
-    """
+    """Return how many operators a delegate computes, and how many there are; None if not told."""
     try:
-        nodes = interpreter._get_ops_details()
+        nodes = interpreter._get_ops_details()  # nothing public tells
     except (AttributeError, ValueError):
         return None
+    return len(delegated_operators(nodes)), sum(node["op_name"] != "DELEGATE" for node in nodes)
+
+
+def delegated_operators(nodes: list[dict[str, Any]]) -> set[int]:
+    """Return the indices of the operators that a delegate computes, from the interpreter's node list.
+
+    A delegate adds a node DELEGATE and leaves the nodes that it replaces in the list: those on the
+    way from its outputs back to its inputs.
+    """
     operators = [node for node in nodes if node["op_name"] != "DELEGATE"]
     producers = {int(tensor): node for node in operators for tensor in node["outputs"]}
     delegated: set[int] = set()
@@ -172,7 +183,7 @@ def count_delegated(interpreter: Any) -> tuple[int, int] | None:
             if producer and tensor not in inputs and producer["index"] not in delegated:
                 delegated.add(producer["index"])
                 pending += list(producer["inputs"])
-    return len(delegated), len(operators)
+    return delegated
 
 
 def _scale_and_zero_point(details: dict[str, Any]) -> tuple[float, int]:
