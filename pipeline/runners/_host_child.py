@@ -26,7 +26,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
+
+try:
+    from ai_edge_litert.interpreter import Interpreter
+except ImportError:  # on a board, where the older package may be the one that fits
+    from tflite_runtime.interpreter import Interpreter
 
 RANDOM_SAMPLES = 8
 WARM_UP_NS, LEAST_WARM_UP = 5_000_000, 3
@@ -128,7 +132,7 @@ def time_rounds(models: list[Model], rounds: int) -> list[np.ndarray]:
     counts = [_calibrate(model.interpreter.invoke) for model in models]
     times = [np.empty((rounds, count), np.int64) for _, count in counts]
     for number in range(rounds):
-        turns = list(zip(models, counts, times, strict=True))
+        turns = list(zip(models, counts, times))  # noqa: B905  (Python 3.9, on boards)
         for model, (warm_up, count), table in turns if number % 2 == 0 else reversed(turns):
             model.set_sample(number)
             _timed(model.interpreter.invoke, warm_up)
@@ -247,7 +251,8 @@ def _answer(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
         samples = np.load(folder / "samples.npy", mmap_mode="r")
         samples.max()  # brings every page in, also without a model, whose growth it is not
     models = [
-        _load(path, name, request, samples) for path, name in zip(request["models"], request["names"], strict=True)
+        _load(path, name, request, samples)
+        for path, name in zip(request["models"], request["names"])  # noqa: B905
     ]
     for index, model in enumerate(models):
         if request["outputs"]:

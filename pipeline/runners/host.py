@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import BadModelFile, DataError, PipelineError
 from pipeline.runner import Device, ModelRun, RunResult, Settings
@@ -74,35 +74,67 @@ def run(models: Mapping[str, Path], samples: np.ndarray | None, settings: Settin
     Raises BadModelFile for a file that is no model or does not fit the samples, DataError for
     samples that the input cannot express, RunnerFailed when the child crashes or overruns a limit.
     """
-    import numpy as np
 
     for path in models.values():
         check_model_file(path)
     with tempfile.TemporaryDirectory(prefix="pipeline-host-") as name:
         folder = Path(name).resolve()
         if samples is not None:
-            _check_samples(samples)
-            np.save(folder / "samples.npy", samples)
-        names = [str(path) for path in models.values()]
-        request = {
-            "models": [str(path.resolve()) for path in models.values()],
-            "names": names,
-            "samples": samples is not None,
-            "threads": settings.threads,
-            "rounds": settings.rounds,
-            "outputs": settings.outputs,
-        }
-        (folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
+            save_samples(folder, samples)
+        (folder / "request.json").write_text(json.dumps(child_request(models, samples, settings)), encoding="utf-8")
         # -P: without the current folder on its path, whose files could pass for modules.
         command = [sys.executable, "-P", str(CHILD), str(folder)]
         sandbox = run_child(command, folder, models.values(), settings)
-        try:
-            return _answer(folder, models, settings, sandbox, None if samples is None else len(samples))
-        except UNREADABLE as error:
-            raise unusable_answer(", ".join(names), error) from error
+        count = None if samples is None else len(samples)
+        return read_answer(folder, models, settings, device(settings), {"sandbox": sandbox}, count)
 
 
-def _answer(folder: Path, models: Mapping[str, Path], settings: Settings, sandbox: str, count: int | None) -> RunResult:
+def save_samples(folder: Path, samples: np.ndarray) -> None:
+    """Write the child's samples. Raises DataError for what is no float32 [n, *input_shape]."""
+    import numpy as np
+
+    _check_samples(samples)
+    np.save(folder / "samples.npy", samples)
+
+
+def child_request(models: Mapping[str, Path], samples: np.ndarray | None, settings: Settings) -> dict[str, Any]:
+    """Return the child's `request.json`."""
+    return {
+        "models": [str(path.resolve()) for path in models.values()],
+        "names": [str(path) for path in models.values()],
+        "samples": samples is not None,
+        "threads": settings.threads,
+        "rounds": settings.rounds,
+        "outputs": settings.outputs,
+    }
+
+
+def read_answer(
+    folder: Path,
+    models: Mapping[str, Path],
+    settings: Settings,
+    found: Device,
+    conditions: dict[str, str],
+    count: int | None,
+) -> RunResult:
+    """Return what the child left in its folder, where `count` samples were sent (None: random ones).
+
+    Raises BadModelFile or DataError as the child says, RunnerFailed where the answer cannot be read.
+    """
+    try:
+        return _answer(folder, models, settings, found, conditions, count)
+    except UNREADABLE as error:
+        raise unusable_answer(", ".join(map(str, models.values())), error) from error
+
+
+def _answer(
+    folder: Path,
+    models: Mapping[str, Path],
+    settings: Settings,
+    found: Device,
+    conditions: dict[str, str],
+    count: int | None,
+) -> RunResult:
     """Read the files that the child's docstring names; raises one of UNREADABLE where they are not as it says."""
     import numpy as np
 
@@ -123,7 +155,7 @@ def _answer(folder: Path, models: Mapping[str, Path], settings: Settings, sandbo
         )
         for index, name in enumerate(models)
     }
-    return RunResult(device(settings), peak_resident_bytes(folder), runs, {"sandbox": sandbox})
+    return RunResult(found, peak_resident_bytes(folder), runs, conditions)
 
 
 def _check_samples(samples: np.ndarray) -> None:

@@ -1,0 +1,254 @@
+"""A Linux board, such as a Raspberry Pi, reached by OpenSSH's own client, so that the user's configuration counts.
+
+One connection a run: `_ssh_remote.py` goes over standard input to the board's Python and makes a
+temporary folder; there the host runner's own child (`_host_child.py`) loads and times the models, so a
+board is measured by the same loop as the host. The answer comes back on standard output. The board needs
+Python 3.9, numpy, and ai-edge-litert or tflite-runtime. A cut connection, a hanging interpreter or a
+full disk ends in an error within the limits, and nothing stays on the board.
+
+An emulator of another architecture (qemu-user) is told by its process and marked: its time decides nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import json
+import re
+import secrets
+import shlex
+import subprocess
+import tarfile
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from pipeline.errors import EnvironmentUnsuited, RequestError
+from pipeline.runner import Device, RunResult, Settings
+from pipeline.runners._files import check_model_file
+from pipeline.runners._ssh_errors import board_error, connection_error
+from pipeline.runners.host import CHILD, child_request, read_answer, save_samples
+
+if TYPE_CHECKING:
+    import numpy as np
+
+DESCRIPTION = "LiteRT or tflite-runtime on a Linux board, through OpenSSH"
+VERSION = "1"
+MEASURES_TIME = True
+EVALUATED_BY = "host"
+
+REMOTE = Path(__file__).with_name("_ssh_remote.py")
+# Reads the script by its length; what follows on standard input is the script's own.
+BOOTSTRAP = "import sys;exec(sys.stdin.buffer.read(int(sys.stdin.buffer.readline())))"
+ALIVE_SECONDS = 5  # between two questions whether the other side is still there; three may stay without an answer
+TRANSFER_SECONDS = 60  # for both ways, and for Python to start
+POLL_SECONDS = 0.05
+LOG_BYTES = 20_000
+# What varies without making it another device.
+DESCRIBED = ("machine", "system", "cores", "python", "ai-edge-litert", "tflite-runtime", "numpy")
+
+
+class Config(BaseModel):
+    """How to reach the board: the target's [device], or its table in devices.toml."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = Field(description="Name or address of the board, or a Host of the user's ssh configuration.")
+    port: int | None = Field(None, ge=1, le=65_535, description="Port; left out: as ssh's configuration says.")
+    user: str | None = Field(None, description="User on the board; left out: as ssh's configuration says.")
+    key: str | None = Field(None, description="Path of the private key; left out: as ssh's configuration says.")
+    known_hosts: str | None = Field(None, description="Path of the known hosts; left out: as ssh's configuration says.")
+    config_file: str | None = Field(None, description="Path of an ssh configuration to read instead of the user's.")
+    remote_python: str = Field("python3", min_length=1, description="Python on the board: a name or an absolute path.")
+    remote_folder: str = Field("/tmp", min_length=1, description="Folder on the board for the temporary folder.")
+    connect_timeout_seconds: int = Field(10, ge=1, le=600, description="Seconds until the connection must stand.")
+    device_class: str | None = Field(None, min_length=1, description="Class for latency budgets; else linux-<machine>.")
+    emulated: bool | None = Field(None, description="Whether an emulator stands in; left out: found out.")
+
+    @field_validator("host", "user")
+    @classmethod
+    def _is_a_name(cls, value: str | None) -> str | None:
+        # It goes to a command line, where a leading - is an option.
+        if value is not None and not re.fullmatch(r"[A-Za-z0-9_\[:%.][\w.:%@\]\[-]*", value):
+            raise ValueError("a name or address, which has no spaces and does not start with -")
+        return value
+
+    @field_validator("key", "known_hosts", "config_file")
+    @classmethod
+    def _is_a_file(cls, value: str | None) -> str | None:
+        if value is not None and not Path(value).expanduser().is_file():
+            raise ValueError("the path of a file that exists")
+        return value and str(Path(value).expanduser().resolve())
+
+
+def device(settings: Settings) -> Device:
+    """Return the board. Raises what `run` raises: it is asked over the connection, once a process."""
+    return _board(_config(settings))
+
+
+@functools.cache
+def _board(config: Config) -> Device:
+    with tempfile.TemporaryDirectory(prefix="pipeline-ssh-") as name:
+        return _ask(config, {}, None, Settings(), Path(name))[0]
+
+
+def run(models: Mapping[str, Path], samples: np.ndarray | None, settings: Settings) -> RunResult:
+    """Invoke the models on samples float32 [n, *input_shape] in one fresh process on the board.
+
+    Raises BadModelFile and DataError as the host runner does, RunnerFailed when the board cannot be
+    reached, refuses, or overruns a limit, EnvironmentUnsuited when something is not installed here or
+    there, RequestError without a host.
+    """
+    for path in models.values():
+        check_model_file(path)
+    with tempfile.TemporaryDirectory(prefix="pipeline-ssh-") as name:
+        folder = Path(name)
+        found, remote = _ask(_config(settings), models, samples, settings, folder)
+        conditions = {f"{key}_before": value for key, value in remote["before"].items()}
+        conditions |= {f"{key}_after": value for key, value in remote["after"].items()}
+        count = None if samples is None else len(samples)
+        return read_answer(folder, models, settings, found, conditions, count)
+
+
+def _config(settings: Settings) -> Config:
+    if isinstance(settings.config, Config):
+        return settings.config
+    raise RequestError(
+        "the ssh runner does not know which board",
+        received="no [device] table",
+        expected='host = "…" in the target\'s [device] table or in devices.toml',
+        fix='write [<target>] and host = "raspberrypi.local" into devices.toml beside tasks.py',
+    )
+
+
+def _ask(
+    config: Config, models: Mapping[str, Path], samples: np.ndarray | None, settings: Settings, folder: Path
+) -> tuple[Device, dict[str, Any]]:
+    """Run the child on the board; put its files into `folder`; return the board and `remote-result.json`."""
+    marker = f"answer-{secrets.token_hex(8)}"
+    seconds = settings.seconds * max(1, len(models))
+    names = ", ".join(map(str, models.values())) or "no model"
+    remote = {
+        "marker": marker,
+        "python": config.remote_python,
+        "folder": config.remote_folder,
+        "seconds": seconds,
+        "bytes": settings.resident_megabytes * 1_000_000,
+    }
+    if samples is not None:
+        save_samples(folder, samples)
+    sent_as = [f"{number}.tflite" for number in range(len(models))]
+    request = child_request(models, samples, settings) | {"models": sent_as}
+    script = REMOTE.read_bytes()
+    payload = _packed(
+        {
+            "remote.json": json.dumps(remote).encode(),
+            "request.json": json.dumps(request).encode(),
+            CHILD.name: CHILD.read_bytes(),
+            **{name: path.read_bytes() for name, path in zip(sent_as, models.values(), strict=True)},
+            **({"samples.npy": (folder / "samples.npy").read_bytes()} if samples is not None else {}),
+        }
+    )
+    sent = b"".join(part for content in (script, payload) for part in (f"{len(content)}\n".encode(), content))
+    code, out, log = _connect(config, sent, config.connect_timeout_seconds + TRANSFER_SECONDS + seconds, folder)
+    answer = _unpacked(out, marker)
+    if answer is None:
+        raise connection_error(code, log, config, names, seconds)
+    for name, content in answer.items():
+        (folder / Path(name).name).write_bytes(content)
+    result = json.loads(answer["remote-result.json"])
+    if "error" in result or result["code"] or "result.json" not in answer:
+        raise board_error(result, config, names)
+    return _device(result, config), result
+
+
+def _connect(config: Config, sent: bytes, seconds: float, folder: Path) -> tuple[int | None, bytes, str]:
+    """Return exit code (None: out of time), standard output and the last of standard error of `ssh`.
+
+    Its standard input stays open until it ends: on the board, the end of it means that this side is gone.
+    """
+    with (folder / "ssh.out").open("w+b") as out, (folder / "ssh.log").open("w+b") as log:
+        try:
+            process = subprocess.Popen(_command(config), stdin=subprocess.PIPE, stdout=out, stderr=log)
+        except FileNotFoundError as error:
+            raise EnvironmentUnsuited(
+                "there is no ssh client",
+                received="no program named ssh",
+                expected="OpenSSH's client",
+                fix="apt-get install openssh-client",
+            ) from error
+        writer = threading.Thread(target=_write, args=(process, sent), daemon=True)
+        writer.start()
+        deadline = time.monotonic() + seconds
+        try:
+            while process.poll() is None and time.monotonic() < deadline:
+                time.sleep(POLL_SECONDS)
+            code = process.poll()
+        finally:  # also on KeyboardInterrupt
+            process.kill()
+            process.wait()
+            writer.join(timeout=1)
+        out.seek(0)
+        log.seek(max(0, log.seek(0, io.SEEK_END) - LOG_BYTES))
+        return code, out.read(), log.read().decode(errors="replace")
+
+
+def _write(process: subprocess.Popen[bytes], sent: bytes) -> None:
+    try:
+        process.stdin.write(sent)  # type: ignore[union-attr]
+        process.stdin.flush()  # type: ignore[union-attr]
+    except OSError:
+        pass  # it has ended, and says itself why
+
+
+def _command(config: Config) -> list[str]:
+    options = {
+        "BatchMode": "yes",  # nobody is there to type a password
+        "ConnectTimeout": config.connect_timeout_seconds,
+        "ServerAliveInterval": ALIVE_SECONDS,
+        "ServerAliveCountMax": 3,
+        **({"UserKnownHostsFile": config.known_hosts} if config.known_hosts else {}),
+        **({"IdentitiesOnly": "yes"} if config.key else {}),
+    }
+    command = ["ssh", "-T", *(part for name, value in options.items() for part in ("-o", f"{name}={value}"))]
+    for flag, value in (("-F", config.config_file), ("-i", config.key), ("-p", config.port), ("-l", config.user)):
+        command += [flag, str(value)] if value is not None else []
+    # -u: an answer must not wait in a buffer. exec: no shell stays between, so that signals arrive.
+    return [*command, "--", config.host, f"exec {shlex.quote(config.remote_python)} -u -c {shlex.quote(BOOTSTRAP)}"]
+
+
+def _device(result: dict[str, Any], config: Config) -> Device:
+    board = result["board"]
+    emulated = result["emulated"] if config.emulated is None else config.emulated
+    name = board["model"] or board["processor"] or board["machine"]
+    return Device(
+        device_class=config.device_class or f"{board['system']}-{board['machine']}".lower(),
+        name=f"{board['machine']} emulated on {name}" if emulated else name,
+        fingerprint={key: board[key] for key in DESCRIBED if key in board},
+        emulated=emulated,
+    )
+
+
+def _packed(files: dict[str, bytes]) -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return stream.getvalue()
+
+
+def _unpacked(out: bytes, marker: str) -> dict[str, bytes] | None:
+    """Return the files that follow the marker, whatever a login shell said before; None where it is not whole."""
+    _, found, rest = out.partition(f"\n{marker}\n".encode())
+    length, newline, content = rest.partition(b"\n")
+    if not found or not newline or not length.isdigit() or len(content) < int(length):
+        return None
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        return {member.name: archive.extractfile(member).read() for member in archive if member.isfile()}  # type: ignore[union-attr]
