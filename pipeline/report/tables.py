@@ -43,6 +43,15 @@ def print_build(document: Any) -> None:
     print_verdict(console, document.verdict, f"{document.workload} for {document.target}")
 
 
+def print_builds(document: Any) -> None:
+    """Print each build of a BuildsDocument, and the verdict of each again at the end."""
+    for build in document.builds:
+        print_build(build)
+    console = console_on_stdout()
+    for build in document.builds:
+        print_verdict(console, build.verdict, f"{build.workload} for {build.target}, measured by {build.device.runner}")
+
+
 def print_bench(document: Any) -> None:
     """Print each result of a BenchDocument."""
     console = console_on_stdout()
