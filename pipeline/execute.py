@@ -25,6 +25,7 @@ from pipeline.plan import EVALUATE, Plan, Stage, outside_inputs
 from pipeline.source import forget
 from pipeline.store import Entry, Store
 from pipeline.target import Target
+from pipeline.target_runner import find_evaluator
 from pipeline.watch import Watch
 from pipeline.workload import Workload
 
@@ -105,7 +106,12 @@ def _make(
             "source": str(source) if source else None,
             "config": stage.config.model_dump(mode="json"),
             "promises": _inherited_promises(stage, done),
-            "runner": {"runner": target.runner, "threads": target.threads, **target.limits.model_dump()},
+            # The device may give no outputs, or not be here: the runner that evaluates verifies as well.
+            "runner": {
+                "runner": find_evaluator(target, worker.root)[0],
+                "threads": target.threads,
+                **target.limits.model_dump(),
+            },
             "out": str(out),
         }
         answer = worker.run(request, watch)
