@@ -193,8 +193,10 @@ def _memory_growth(runner: ModuleType, model: Path, samples: np.ndarray | None, 
     """Return by how many bytes the model lets the process grow; empty where the device does not tell."""
     once = replace(settings, rounds=0, outputs=False)
     bare = runner.run({}, samples, once).peak_resident_bytes
+    if bare is None:
+        return []
     loaded = runner.run({"model": model}, samples, once).peak_resident_bytes
-    return [] if bare is None or loaded is None else [loaded - bare]
+    return [] if loaded is None else [loaded - bare]
 
 
 def _slice(samples: np.ndarray | None, block: int) -> np.ndarray | None:

@@ -19,6 +19,7 @@ from pipeline.execute import (
     full_disk_named,
     seconds_in_all,
     shipped_forecast,
+    worker_of,
 )
 from pipeline.files import copy_whole, write_whole
 from pipeline.plan import BASELINE, EVALUATE, EVALUATE_BASELINE, Plan, make_plan
@@ -30,7 +31,7 @@ from pipeline.workload import Workload
 
 if TYPE_CHECKING:
     from pipeline.benchmark import Measurement
-    from pipeline.documents import BuildDocument, StageDocument, StageRecord
+    from pipeline.documents import BuildDocument, BuildsDocument, StageDocument, StageRecord
 
 
 def announce(
@@ -63,8 +64,35 @@ def executed(
         yield execute(plan, target, workload, project.store, project.root, watch, force=force, worker=worker)
 
 
+def build_several(
+    targets: list[Target], workload: Workload, seed: int, project: Project, watch: Watch, *, force: bool = False
+) -> BuildsDocument:
+    """Build one target after the other in one worker process; stages that they share are made once.
+
+    Every recipe is looked at before the first stage runs. A failed budget does not keep the others
+    from being built; a failed stage does. Raises what `build` raises.
+    """
+    from pipeline.documents import BuildsDocument
+
+    for target in targets:
+        make_plan(target, workload, seed, project.root)
+    builds: list[BuildDocument] = []
+    with worker_of(targets[0], workload, project.store, project.root) as worker:
+        for target in targets:
+            watch.note(f"{target.name}: {target.description}")
+            builds.append(build(target, workload, seed, project, watch, force=force, worker=worker))
+    return BuildsDocument(builds=builds, verdict=overall([one for build in builds for one in build.verdicts]))
+
+
 def build(
-    target: Target, workload: Workload, seed: int, project: Project, watch: Watch, *, force: bool = False
+    target: Target,
+    workload: Workload,
+    seed: int,
+    project: Project,
+    watch: Watch,
+    *,
+    force: bool = False,
+    worker: Worker | None = None,
 ) -> BuildDocument:
     """Build, measure and judge; write `model.tflite` and `build.json`; return the BuildDocument.
 
@@ -72,7 +100,7 @@ def build(
     cannot work. A failed budget is a verdict in the document, not an exception.
     """
     plan = make_plan(target, workload, seed, project.root)
-    with executed(plan, target, workload, project, watch, force=force) as done:
+    with executed(plan, target, workload, project, watch, force=force, worker=worker) as done:
         return _finished(plan, done, target, workload, seed, project, watch, force=force)
 
 

@@ -21,7 +21,7 @@ from pipeline.runner import Device, Figure
 from pipeline.target import Budgets
 from pipeline.verdict import Verdict
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class Document(BaseModel):
@@ -106,6 +106,13 @@ class BuildDocument(Document):
     versions: dict[str, str] = Field(description="Versions of the libraries that shaped the file, and of Python.")
     verdicts: list[Verdict] = Field(description="One for each budget of the target.")
     verdict: Literal["pass", "fail", "inconclusive"] = Field(description="The verdict over all budgets that bind.")
+
+
+class BuildsDocument(Document):
+    """What `invoke build --json` prints for several targets."""
+
+    builds: list[BuildDocument] = Field(description="One for each target, in the order that was asked for.")
+    verdict: Literal["pass", "fail", "inconclusive"] = Field(description="The worst of the builds.")
 
 
 class BenchResult(BaseModel):
@@ -338,6 +345,7 @@ class ErrorDocument(Document):
 
 DOCUMENTS: dict[str, type[Document]] = {
     "build": BuildDocument,
+    "builds": BuildsDocument,
     "bench": BenchDocument,
     "plan": PlanDocument,
     "train": StageDocument,

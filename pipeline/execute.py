@@ -25,6 +25,7 @@ from pipeline.plan import EVALUATE, Plan, Stage, outside_inputs
 from pipeline.source import forget
 from pipeline.store import Entry, Store
 from pipeline.target import Target
+from pipeline.target_runner import find_evaluator
 from pipeline.watch import Watch
 from pipeline.workload import Workload
 
@@ -58,22 +59,24 @@ def execute(
 ) -> dict[str, Done]:
     """Make what the store does not hold, in the plan's order; return every stage by name.
 
-    `force` makes every stage anew; several plans may share a `worker`. Raises StepFailed (or a
+    `force` makes every stage anew; plans that share a `worker` share what it made. Raises StepFailed (or a
     kind of it) when a step fails; what was made before stays in the store.
     """
     done: dict[str, Done] = {}
     with contextlib.nullcontext(worker) if worker else worker_of(target, workload, store, root) as worker:
         for stage in plan.stages:
-            entry = None if force else store.get(stage.key)
+            anew = force and stage.key not in worker.made
+            entry = None if anew else store.get(stage.key)
             made = entry is None
             if entry is None:
                 with store.making(stage.key, lambda: watch.note("another build makes this stage now: waiting for it")):
                     # The other build may have made it while this one waited.
-                    entry = None if force else store.get(stage.key)
+                    entry = None if anew else store.get(stage.key)
                     made = entry is None
                     if entry is None:
                         watch.stage_started(stage.name, expected_seconds(stage, store))
                         entry = _make(stage, done, target, workload, store, worker, watch)
+                        worker.made.add(stage.key)
             done[stage.name] = Done(stage, entry, made)
             watch.stage_done(stage.name, made, entry.seconds, entry.facts)
     return done
@@ -103,7 +106,12 @@ def _make(
             "source": str(source) if source else None,
             "config": stage.config.model_dump(mode="json"),
             "promises": _inherited_promises(stage, done),
-            "runner": {"runner": target.runner, "threads": target.threads, **target.limits.model_dump()},
+            # The device may give no outputs, or not be here: the runner that evaluates verifies as well.
+            "runner": {
+                "runner": find_evaluator(target, worker.root)[0],
+                "threads": target.threads,
+                **target.limits.model_dump(),
+            },
             "out": str(out),
         }
         answer = worker.run(request, watch)
@@ -188,6 +196,7 @@ class Worker:
     def __init__(self, root: Path, log: Path):
         self.root, self.log = root, log
         self.process: subprocess.Popen[str] | None = None
+        self.made: set[str] = set()  # keys of the stages
         self.started = False  # a second process writes on in the same log
 
     def __enter__(self) -> Worker:

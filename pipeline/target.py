@@ -104,6 +104,9 @@ class Target(Strict):
     expected_seconds: dict[str, float] = Field(
         {}, description="Seconds of a cold build by workload, shown until this machine has its own history."
     )
+    workloads: tuple[str, ...] = Field(
+        (), strict=False, description="Workloads that --target=all builds it for; left out: every one."
+    )
     limits: Limits = Field(Limits(), description="Limits of the interpreter's process.")
     budgets: Budgets = Field(Budgets(), description="What the file is held against.")
     recipe: tuple[dict[str, Any], ...] = Field(

@@ -121,6 +121,18 @@ def request(target: str, workload: str, seed: str) -> tuple[Any, Any, int, Any, 
     return load_target(target, root), load_workload(workload, root), int(seed), open_project(root, watch), watch
 
 
+def target_list(given: str, workload: str) -> list[str]:
+    """Return the targets that `--target=a,b` names, or those that `all` means for a workload, each once."""
+    if given == "all":
+        from pipeline.lookup import project_root
+        from pipeline.target import load_target, target_names
+
+        root = project_root()
+        meant = {name: load_target(name, root).workloads for name in target_names(root)}
+        return [name for name, workloads in meant.items() if not workloads or Path(workload).stem in workloads]
+    return list(dict.fromkeys(name.strip() for name in given.split(",")))
+
+
 def planned(
     step: str | None, target: str, workload: str, seed: str, json: bool, explain: bool, dry_run: bool, force: bool
 ) -> tuple[Any, ...] | None:

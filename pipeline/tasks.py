@@ -11,7 +11,7 @@ from typing import Literal
 
 from invoke import Collection, Task, task
 
-from pipeline.task_frame import PLAN_HELP, exits, help_for, planned, request, show
+from pipeline.task_frame import PLAN_HELP, exits, help_for, planned, request, show, target_list
 
 
 def _step_task(step: str, summary: str) -> Task:
@@ -43,13 +43,15 @@ quantize = _step_task("quantize", "Run the target's plan up to the quantized .tf
 convert = _step_task("convert", "Run the target's whole recipe and copy out the verified .tflite, not yet measured.")
 
 
-@task(help=PLAN_HELP)
+@task(help=PLAN_HELP | help_for(target="name of a file in targets/, several with commas, or all"))
 @exits
 def build(context, target="mobile", workload="mnist", seed="0", json=False, explain=False, dry_run=False, force=False):
     """Train, compress, convert, verify and measure a target's file; exit 5 if it misses a budget."""
     from pipeline.build import build as build_file
     from pipeline.verdict import exit_code
 
+    if len(names := target_list(target, workload)) != 1:
+        return _build_several(names, workload, seed, json, explain, dry_run, force)
     opened = planned(None, target, workload, seed, json, explain, dry_run, force)
     if opened is None:
         return 0
@@ -59,6 +61,31 @@ def build(context, target="mobile", workload="mnist", seed="0", json=False, expl
     finally:
         watch.close()
     show(document, json, "print_build")
+    return exit_code(document.verdict)
+
+
+def _build_several(names: list[str], workload: str, seed: str, json: bool, explain: bool, dry_run: bool, force: bool):
+    from pipeline.build import build_several
+    from pipeline.errors import RequestError
+    from pipeline.verdict import exit_code
+
+    if dry_run and json:
+        raise RequestError(
+            "--dry-run --json prints one plan",
+            received=f"targets {', '.join(names)}",
+            expected="one target",
+            fix="ask for one target at a time, or leave out --json",
+        )
+    opened = [planned(None, name, workload, seed, json, explain, dry_run, force) for name in names]
+    plans = [one for one in opened if one is not None]
+    if not plans:
+        return 0
+    _, _, learned, number, project, watch = plans[0]
+    try:
+        document = build_several([plan[1] for plan in plans], learned, number, project, watch, force=force)
+    finally:
+        watch.close()
+    show(document, json, "print_builds")
     return exit_code(document.verdict)
 
 

@@ -152,7 +152,8 @@ def _latency(metric: str, budget: LatencyBudget, quantile: str, measurement: Mea
     if latency and latency.device.emulated:
         note = f"emulated on {latency.device.name}: its time decides nothing"
         return judged.model_copy(update={"verdict": "not applicable", "note": note})
-    if latency and latency.device.device_class != budget.device_class:
-        note = f"binds on {budget.device_class}, measured on {latency.device.device_class}"
+    device = measurement.device if measurement else None
+    if device and device.device_class != budget.device_class:
+        note = f"binds on {budget.device_class}, measured on {device.device_class}"
         return judged.model_copy(update={"verdict": "not applicable", "note": note})
     return judged

@@ -101,15 +101,18 @@ def compare(
         made, excluded = make(found, target, workload, project, watch)
         made, figures = on_device(made, excluded, target, workload, project, watch)
         measured = measure(made, target, workload, project, watch)
-
-        def told(one: Made) -> Measurement:
-            return measured[one.name].model_copy(update={"figures": figures[one.name]})
-
-        rows = [row_of(one, made[0], told(one), target, workload, _shown(folder, one.name, project)) for one in made]
+        told = as_told(measured, figures, target, project.root)
+        rows = [
+            row_of(
+                *(one, made[0], measured[one.name], told[one.name]),
+                *(target, workload, _shown(folder, one.name, project)),
+            )
+            for one in made
+        ]
         settle(rows)
         choice = choose(rows)
         chosen = next((one for one in made if choice and one.name == choice.name), None)
-        verdicts = verdicts_on("test", chosen, target, told(chosen)) if chosen else []
+        verdicts = verdicts_on("test", chosen, target, told[chosen.name]) if chosen else []
 
         _write_files(made, folder)
 
@@ -251,6 +254,19 @@ def on_device(
     return kept, figures
 
 
+def as_told(
+    measured: dict[str, Measurement], figures: dict[str, dict[str, Figure]], target: Target, root: Path
+) -> dict[str, Measurement]:
+    """Return what the target's budgets are held against: what its device told, and nothing that stood in for it."""
+    name, _ = _timed_by(target, root)
+    own: dict[str, object] = {}
+    if name != target.measured_by:
+        runner = find_runner(target.measured_by, root)
+        device = runner.device(settings_of(target, runner=runner))
+        own = {"device": device, "latency": None, "baseline_latency": None, "speedup": None, "memory_bytes": None}
+    return {one: found.model_copy(update={**own, "figures": figures[one]}) for one, found in measured.items()}
+
+
 def _timed_by(target: Target, root: Path) -> tuple[str, ModuleType]:
     """Return name and module of the target's runner, or of the evaluating one where that gives no times."""
     runner = find_runner(target.measured_by, root)
@@ -274,7 +290,7 @@ def measure(
     settings = settings_of(target, files=len(paths), outputs=False, runner=own)
 
     def decided(so_far: dict[str, Measurement]) -> bool:
-        return not any(
+        return own is None or not any(
             undecided(verdicts_on("validation", one, target, so_far[one.name]), by_rounds=True) for one in made
         )
 
@@ -283,4 +299,11 @@ def measure(
     with benchmarking(watch.note) if runner.MEASURES_TIME else contextlib.nullcontext():
         found = measure_together(runner, name, paths, samples, settings, decided, watch.progress)
     watch.stage_done("benchmark", True, time.perf_counter() - started, {})
+    if found[made[0].name].latency is None:
+        raise RequestError(
+            f"the runner {name!r} gives no times, without which nothing compares",
+            received=f"times of no file, EVALUATED_BY = {getattr(runner, 'EVALUATED_BY', 'not set')}",
+            expected="times, or a runner module that says whose times stand in for its own",
+            fix=f'add EVALUATED_BY = "host" to the module of the runner {target.measured_by!r}',
+        )
     return found

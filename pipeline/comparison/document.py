@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.benchmark import Interval, Latency
 from pipeline.comparison.choice import McNemar
+from pipeline.runner import Figure
 from pipeline.verdict import Verdict
 
 
@@ -64,9 +65,13 @@ class CandidateRow(Strict):
     validation: Accuracy = Field(description="On the validation split, which chooses.")
     test: Accuracy = Field(description="On the test split, which is reported and chooses nothing.")
     mcnemar: McNemar = Field(description="Against the float32 file, on the validation split.")
-    latency: Latency = Field(description="Latency, all candidates interleaved in the same processes.")
+    latency: Latency = Field(
+        description="Latency, all candidates interleaved in the same processes; of the evaluating runner where the "
+        "target's device gives no times."
+    )
     speedup: Interval | None = Field(description="The float32 file's median latency over this one's.")
     memory_bytes: Interval | None = Field(description="Growth of the process's peak resident size.")
+    figures: dict[str, Figure] = Field({}, description="What the target's device tells of the file besides times.")
     verdicts: list[Verdict] = Field(description="The target's budgets, accuracy judged on the validation split.")
     verdict: Literal["pass", "fail", "inconclusive"] = Field(description="Over all budgets that bind.")
     accuracy_sure: bool = Field(

@@ -41,11 +41,20 @@ class Made:
 
 
 def row_of(
-    made: Made, reference: Made, measurement: Measurement, target: Target, workload: Workload, file: str
+    made: Made,
+    reference: Made,
+    measurement: Measurement,
+    on_device: Measurement,
+    target: Target,
+    workload: Workload,
+    file: str,
 ) -> CandidateRow:
-    """Return the row of one candidate; what follows from other rows is left to `settle`."""
+    """Return the row of one candidate; what follows from other rows is left to `settle`.
+
+    measurement: what is shown and compared, `on_device`: what the budgets are held against.
+    """
     found, facts = inspect_file(made.final.entry.folder / ARTIFACT), made.done[EVALUATE].facts
-    verdicts = verdicts_on("validation", made, target, measurement)
+    verdicts = verdicts_on("validation", made, target, on_device)
     values = [kernel.distinct_values_per_channel for kernel in found.kernels]
     return CandidateRow(
         name=made.name,
@@ -71,6 +80,7 @@ def row_of(
         latency=measurement.latency,
         speedup=measurement.speedup,
         memory_bytes=measurement.memory_bytes,
+        figures=on_device.figures,
         verdicts=verdicts,
         verdict=overall(verdicts),
         against=made.candidate.technique.against,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 
 from pipeline.comparison.scenarios import mean_corrupted, warnings
-from pipeline.report.tables import COLOURS, console_on_stdout, print_budgets, print_verdict, table_of
+from pipeline.report.tables import COLOURS, console_on_stdout, print_budgets, print_figures, print_verdict, table_of
 from pipeline.target import recipe_toml
 
 if TYPE_CHECKING:
@@ -28,6 +28,9 @@ def print_comparison(document: CompareDocument) -> None:
         for row in rows:
             table.add_row(f"{marks[row.name]} {row.name}", *cells(row)[: len(columns)])
         console.print(table)
+    print_figures(console, rows)
+    timed = rows[0].latency
+    console.print(f"times by the runner {timed.runner} on {timed.device.name}", markup=False, highlight=False)
     console.print(
         "★ the choice  ◆ on the Pareto front of bytes, p50 and validation accuracy (with its 95% interval)\n"
         "p: McNemar's test against float32 on validation  values: most distinct weights in a channel\n"
@@ -108,7 +111,8 @@ def comparison_csv(document: CompareDocument) -> str:
     """Return one line a candidate, with the columns of the table in full precision."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_CSV)
+    figures = list(dict.fromkeys(name for row in document.candidates for name in row.figures))
+    writer.writerow([*_CSV, *figures])
     for row in document.candidates:
         interval = row.validation.interval
         writer.writerow(
@@ -119,6 +123,7 @@ def comparison_csv(document: CompareDocument) -> str:
                 *(row.latency.p50_us, *row.latency.p50_us_interval, row.latency.p90_us),
                 *(row.speedup.value if row.speedup else "", row.memory_bytes.value if row.memory_bytes else ""),
                 *(row.zero_fraction, row.distinct_values_per_channel, mean_corrupted(row), row.sha256),
+                *(row.figures[name].value if name in row.figures else "" for name in figures),
             ]
         )
     return text.getvalue()

@@ -43,6 +43,15 @@ def print_build(document: Any) -> None:
     print_verdict(console, document.verdict, f"{document.workload} for {document.target}")
 
 
+def print_builds(document: Any) -> None:
+    """Print each build of a BuildsDocument, and the verdict of each again at the end."""
+    for build in document.builds:
+        print_build(build)
+    console = console_on_stdout()
+    for build in document.builds:
+        print_verdict(console, build.verdict, f"{build.workload} for {build.target}, measured by {build.device.runner}")
+
+
 def print_bench(document: Any) -> None:
     """Print each result of a BenchDocument."""
     console = console_on_stdout()
@@ -242,6 +251,19 @@ def print_budgets(console: Console, verdicts: list[Any]) -> None:
             console.print(f"{verdict.metric}: {verdict.note}", style="dim", markup=False, highlight=False)
 
 
+def print_figures(console: Any, rows: list[Any]) -> None:
+    """Print what the target's device told of each file, where it tells anything."""
+    columns = {name: figure for row in reversed(rows) for name, figure in row.figures.items()}
+    if not columns:
+        return
+    kinds = {True: " (estimate)", False: ""}
+    table = table_of("  on the device", *(f"{name}{kinds[figure.estimated]}" for name, figure in columns.items()))
+    for row in rows:
+        cells = (_limit(row.figures[name].value) if name in row.figures else "" for name in columns)
+        table.add_row(f"   {row.name}", *cells)
+    console.print(table)
+
+
 def _margin(verdict: Any) -> str:
     """How far the measured value is from the limit, as a share of the limit: + is room, − is over."""
     if verdict.measured is None or not verdict.limit:
@@ -259,7 +281,10 @@ def _limit(value: Any) -> str:
 
 def _device_lines(latency: Any, device: Any) -> list[str]:
     """Return the latency, and what else the device told."""
-    lines = [f"latency     {_latency(latency)}"] if latency else []
+    reused = f", reused from {device.measured_at}" if device.reused else ""
+    lines = [f"device      {device.device.name} ({device.device.device_class}), which gives no times{reused}"]
+    if latency:  # whose line names the device as well
+        lines = [f"latency     {_latency(latency)}"]
     for name, figure in device.figures.items():
         kind = " (estimate)" if figure.estimated else ""
         note = f"; {figure.note}" if figure.note else ""

@@ -68,10 +68,19 @@ def test_build_writes_what_it_prints(project: Project) -> None:
             "size_bytes",
             "deflated_bytes",
         ),
-        *("accuracy", "validation_accuracy", "baseline_accuracy", "latency", "stages", "calibration", "versions"),
-        *("verdicts", "verdict"),
+        *(
+            "accuracy",
+            "validation_accuracy",
+            "baseline_accuracy",
+            "latency",
+            "device",
+            "stages",
+            "calibration",
+            "versions",
+        ),
+        *("stages", "calibration", "versions", "verdicts", "verdict"),
     }
-    assert document["schema_version"] == 1
+    assert document["schema_version"] == 2
     assert (document["target"], document["workload"], document["seed"]) == ("null", "grey", 0)
     assert document["artifact"] == "artifacts/grey/null/model.tflite"
 

@@ -15,7 +15,7 @@ import jsonschema
 import pytest
 from jsonschema import Draft202012Validator
 
-from pipeline.benchmark import Interval, Latency
+from pipeline.benchmark import DeviceCheck, Interval, Latency
 from pipeline.documents import (
     DOCUMENTS,
     SCHEMA_VERSION,
@@ -24,6 +24,7 @@ from pipeline.documents import (
     BuildDocument,
     Calibration,
     CalibrationSize,
+    DeviceRecord,
     Document,
     ErrorDetail,
     ErrorDocument,
@@ -40,7 +41,7 @@ from pipeline.housekeeping import clean, store_document, target_rows
 from pipeline.inspect import float_leftovers, inspect_file
 from pipeline.plan import make_plan
 from pipeline.project import open_project
-from pipeline.runner import Device
+from pipeline.runner import Device, Figure
 from pipeline.target import Budgets, load_target
 from pipeline.verdict import Verdict, judge, overall
 from pipeline.watch import Watch
@@ -100,6 +101,22 @@ def latency() -> LatencyRecord:
     )
 
 
+def device() -> DeviceRecord:
+    check = {"samples": 10, "differences": 1, "differences_max": 1, "steps_max": 1, "beyond_steps_max": 0}
+    return DeviceRecord(
+        runner="null",
+        device=Device(device_class="null", name="none", fingerprint={"cores": "2"}),
+        figures={"arena_bytes": Figure(value=10.0, estimated=True, note="not run")},
+        files={"model.cc": "0" * 64},
+        conditions={"governor": "powersave"},
+        device_check=DeviceCheck(
+            **check, largest_difference_steps=1.0, test_samples=10, accuracy=0.9, host_accuracy=1.0
+        ),
+        measured_at="2026-01-01T00:00:00+00:00",
+        reused=False,
+    )
+
+
 def verdicts() -> list[Verdict]:
     budgets = Budgets(size_bytes=10, accuracy_min=0.5, speedup_min=2.0)
     return judge(budgets, size_bytes=12, accuracy=0.9, baseline_accuracy=0.9, measurement=None)
@@ -118,6 +135,7 @@ def build_document() -> BuildDocument:
         validation_accuracy=0.9,
         baseline_accuracy=0.9,
         latency=latency(),
+        device=device(),
         stages=[StageRecord(name="train", key="0" * 64, state="made", seconds=1.5, facts={"history": {"loss": [0.1]}})],
         calibration=Calibration(split="train", samples=2, indices=[4, 1], sha256="0" * 64),
         versions={"python": "3.11.0"},
@@ -134,6 +152,7 @@ def bench_document() -> BenchDocument:
         workload=None,
         size_bytes=12,
         latency=latency(),
+        device=device(),
         verdicts=[],
         verdict="pass",
     )

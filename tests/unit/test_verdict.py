@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.benchmark import Interval, Latency, Measurement
-from pipeline.runner import Device
+from pipeline.runner import Device, Figure
 from pipeline.target import Budgets
 from pipeline.verdict import Verdict, exit_code, judge, overall, undecided
 from tests.strategies import intervals, quick
@@ -53,6 +53,7 @@ def measurement(
         baseline_latency=None,
         speedup=interval(speedup),
         memory_bytes=interval(memory),
+        figures={name: Figure(value=value) for name, value in FIGURES.items()},
         measured_at="2026-01-01T00:00:00+00:00",
     )
 
@@ -83,7 +84,23 @@ KINDS = [
     ("latency_p90_ms", latency(0.21), latency(0.18), latency(0.205)),
     ("speedup_min", 1.9, 2.2, 2.0),
     ("memory_bytes", 1100, 899, 1000),
+    ("arena_bytes", 5000, 4999, None),
+    ("sram_bytes", 6000, 5999, None),
+    ("flash_bytes", 7000, 6999, None),
+    ("npu_operator_share_min", 0.75, 0.76, None),
+    ("npu_cycles_max", 8000, 7999, None),
+    ("transfer_gzip_bytes", 900, 899, None),
+    ("transfer_brotli_bytes", 800, 799, None),
 ]
+FIGURES = {
+    "arena_bytes": 5000,
+    "sram_bytes": 6000,
+    "flash_bytes": 7000,
+    "npu_operator_share": 0.75,
+    "npu_cycles": 8000,
+    "transfer_gzip_bytes": 900,
+    "transfer_brotli_bytes": 800,
+}
 
 
 def test_every_kind_of_budget_is_here() -> None:
@@ -116,6 +133,8 @@ def test_each_kind_can_pass_and_fail(metric: str, limit: Any, expected: str) -> 
         ("latency_p90_ms", 0.2, (0.19, 0.21)),
         ("speedup_min", 2.0, (1.9, 2.1)),
         ("memory_bytes", 1000, (900, 1100)),
+        ("npu_operator_share_min", 0.75, None),
+        ("arena_bytes", 5000, None),
     ],
 )
 def test_measured_value_and_interval_have_the_unit_of_the_limit(metric: str, measured: float, interval: Any) -> None:
