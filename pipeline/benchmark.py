@@ -14,9 +14,10 @@ doi:10.1080/00031305.2015.1089789), on a logarithmic scale as befits times and r
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
@@ -25,6 +26,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from pipeline.files import sha256_of
+from pipeline.noise import Noise, noise_of
 from pipeline.runner import Device, Figure, RunResult, Settings
 
 if TYPE_CHECKING:
@@ -33,13 +35,13 @@ if TYPE_CHECKING:
 BASELINE = "baseline"  # the name of the file that speed-ups are taken over
 ROUNDS = 10  # a block
 LEAST_BLOCKS, MOST_BLOCKS = 3, 8
+MOST_BLOCKS_ASKED = 200  # where the caller wants so many runs, or so long a time
 MEMORY_PAIRS = 5
 PERCENTILES = (0.5, 0.9, 0.99)
 CONFIDENCE = 0.95
 RESAMPLES = 1000
 GRID = 2000  # values at which distributions are compared; exact with no more samples than this
-# Student's 97.5% quantile with k−1 degrees of freedom over the normal one, for k blocks.
-_STUDENT_OVER_NORMAL = {2: 6.483, 3: 2.195, 4: 1.624, 5: 1.417, 6: 1.312, 7: 1.248, 8: 1.206}
+NORMAL_QUANTILE = 1.959964  # 97.5%
 
 
 class _Strict(BaseModel):
@@ -96,6 +98,14 @@ class DeviceCheck(_Strict):
     host_accuracy: float = Field(description="Share of those that the evaluating runner classifies correctly.")
 
 
+@dataclass(frozen=True)
+class Least:
+    """How much a caller wants at least, whatever is decided before."""
+
+    runs: int = 0  # timed invocations of each file
+    seconds: float = 0.0  # of timed invocations of each file
+
+
 class Measurement(_Strict):
     """Everything measured on one file, with the hash of that file."""
 
@@ -109,6 +119,16 @@ class Measurement(_Strict):
         description="Growth of the process's peak resident size over the same process without a model: median, "
         "smallest and largest of five; None where the device does not tell."
     )
+    peak_resident_bytes: Interval | None = Field(
+        None, description="The process's peak resident size with the model: median, smallest and largest of five."
+    )
+    first_answer_ms: Interval | None = Field(
+        None, description="From the file on disk to its first output: median, smallest and largest of the processes."
+    )
+    first_inference_ms: Interval | None = Field(
+        None, description="The first invocation of the loaded file: median, smallest and largest of the processes."
+    )
+    noise: Noise | None = Field(None, description="How steady the times were; None without times.")
     figures: dict[str, Figure] = Field({}, description="What else the device tells of the file.")
     files: tuple[str, ...] = Field((), description="Names of what the device's tools made, beside the file.")
     conditions: dict[str, str] = Field({}, description="State of the device while it measured, as far as it tells.")
@@ -134,6 +154,7 @@ def measure(
     settings: Settings,
     decided: Callable[[Measurement], bool],
     report: Callable[[dict], None],
+    least: Least = Least(),
 ) -> Measurement:
     """Measure until `decided` says that the intervals are narrow enough, or the bound is reached.
 
@@ -143,7 +164,7 @@ def measure(
     """
     paths = {"model": model, **({BASELINE: baseline} if baseline else {})}
     found = measure_together(
-        runner, runner_name, paths, samples, settings, lambda measured: decided(measured["model"]), report
+        runner, runner_name, paths, samples, settings, lambda measured: decided(measured["model"]), report, least
     )
     return found["model"]
 
@@ -156,6 +177,7 @@ def measure_together(
     settings: Settings,
     decided: Callable[[dict[str, Measurement]], bool],
     report: Callable[[dict], None],
+    least: Least = Least(),
 ) -> dict[str, Measurement]:
     """Measure several files whose rounds take turns in the same processes, as `measure` does one.
 
@@ -164,39 +186,68 @@ def measure_together(
     """
     names = [name for name in paths if name != BASELINE]
     steps = len(names) * MEMORY_PAIRS + MOST_BLOCKS
-    memory: dict[str, Interval | None] = {}
+    memory: dict[str, tuple[Interval, Interval] | None] = {}
     tells_memory = True
     for number, name in enumerate(names):
-        growths: list[int] = []
+        pairs: list[tuple[int, int]] = []
         for pair in range(MEMORY_PAIRS if tells_memory else 0):
-            growths += (found := _memory_growth(runner, paths[name], _slice(samples, 0), settings))
+            pairs += (found := _memory_pair(runner, paths[name], _slice(samples, 0), settings))
             if not found:
                 tells_memory = False  # nor will it the next time, and a device can be slow to reach
                 break
             report({"done": (number * MEMORY_PAIRS + pair + 1) / steps})
-        memory[name] = median_and_range(growths) if growths else None
+        memory[name] = None
+        if pairs:
+            memory[name] = (
+                median_and_range([grown for grown, _ in pairs]),
+                median_and_range([peak for _, peak in pairs]),
+            )
     results: list[RunResult] = []
     while True:
         timing = replace(settings, rounds=ROUNDS, outputs=False)
         results.append(runner.run(paths, _slice(samples, len(results)), timing))
         report({"done": (steps - MOST_BLOCKS + len(results)) / steps})
         timed = results[0].models[names[0]].times_ns.size > 0
-        if timed and len(results) < LEAST_BLOCKS:
+        if timed and (len(results) < LEAST_BLOCKS or _wants_more(results, names, least)):
             continue
         measured = _measurements(runner_name, paths, results, settings.threads, memory)
-        if not timed or len(results) == MOST_BLOCKS or decided(measured):
+        if not timed or len(results) >= MOST_BLOCKS or decided(measured):
             report({"done": 1.0})
+            return _with_noise(measured, results) if timed else measured
+
+
+def _wants_more(results: list[RunResult], names: list[str], least: Least) -> bool:
+    """Whether a file has had fewer runs, or less time, than the caller wants."""
+    if len(results) >= MOST_BLOCKS_ASKED:
+        return False
+    times = [[result.models[name].times_ns for result in results] for name in names]
+    runs = min(sum(block.size for block in blocks) for blocks in times)
+    return runs < least.runs or min(sum(int(block.sum()) for block in blocks) for blocks in times) < least.seconds * 1e9
+
+
+def _with_noise(measured: dict[str, Measurement], results: list[RunResult]) -> dict[str, Measurement]:
+    found = {}
+    conditions = [result.conditions for result in results]
+    for name, measurement in measured.items():
+        latency = measurement.latency
+        if latency is None:
             return measured
+        width = (latency.p50_us_interval[1] - latency.p50_us_interval[0]) / latency.p50_us
+        blocks = [result.models[name].times_ns for result in results]
+        found[name] = measurement.model_copy(update={"noise": noise_of(blocks, width, conditions)})
+    return found
 
 
-def _memory_growth(runner: ModuleType, model: Path, samples: np.ndarray | None, settings: Settings) -> list[int]:
-    """Return by how many bytes the model lets the process grow; empty where the device does not tell."""
+def _memory_pair(
+    runner: ModuleType, model: Path, samples: np.ndarray | None, settings: Settings
+) -> list[tuple[int, int]]:
+    """Return by how many bytes the model lets the process grow, and to how many; empty where the device is silent."""
     once = replace(settings, rounds=0, outputs=False)
     bare = runner.run({}, samples, once).peak_resident_bytes
     if bare is None:
         return []
     loaded = runner.run({"model": model}, samples, once).peak_resident_bytes
-    return [] if loaded is None else [loaded - bare]
+    return [] if loaded is None else [(loaded - bare, loaded)]
 
 
 def _slice(samples: np.ndarray | None, block: int) -> np.ndarray | None:
@@ -211,7 +262,7 @@ def _measurements(
     paths: dict[str, Path],
     results: Sequence[RunResult],
     threads: int,
-    memory: dict[str, Interval | None],
+    memory: dict[str, tuple[Interval, Interval] | None],
 ) -> dict[str, Measurement]:
     blocks = {name: [result.models[name].times_ns for result in results] for name in paths}
     percentiles = {name: bootstrap_percentiles(blocks[name]) for name in paths if blocks[name][0].size}
@@ -250,13 +301,16 @@ def _measurements(
             latency=latency(name),
             baseline_latency=latency(BASELINE) if has_baseline else None,
             speedup=speedup(name) if has_baseline else None,
-            memory_bytes=growth,
+            memory_bytes=pair[0] if pair else None,
+            peak_resident_bytes=pair[1] if pair else None,
+            first_answer_ms=_milliseconds([result.models[name].first_answer_ns for result in results]),
+            first_inference_ms=_milliseconds([result.models[name].first_inference_ns for result in results]),
             figures=results[-1].models[name].figures,
             files=tuple(sorted(results[-1].models[name].files)),
             conditions=results[-1].conditions,
             measured_at=measured_at,
         )
-        for name, growth in memory.items()
+        for name, pair in memory.items()
     }
     for name, measurement in found.items():
         measurement._contents = dict(results[-1].models[name].files)
@@ -298,12 +352,12 @@ def round_weights(blocks: int, rounds: int) -> np.ndarray:
 
 
 def interval(value: float, resampled: np.ndarray, blocks: int) -> Interval:
-    """Return the value with its widened bootstrap interval; `blocks` from 2 to 8, all numbers positive."""
+    """Return the value with its widened bootstrap interval; 2 `blocks` or more, all numbers positive."""
     import numpy as np
 
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(resampled, (tail, 1 - tail))
-    widened = _STUDENT_OVER_NORMAL[blocks] * math.sqrt(blocks / (blocks - 1))
+    widened = student_over_normal(blocks) * math.sqrt(blocks / (blocks - 1))
     return Interval(
         value=value,
         low=value * min(1.0, float(low) / value) ** widened,
@@ -317,7 +371,7 @@ def difference_interval(value: float, resampled: np.ndarray, blocks: int) -> Int
 
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(resampled, (tail, 1 - tail))
-    widened = _STUDENT_OVER_NORMAL[blocks] * math.sqrt(blocks / (blocks - 1))
+    widened = student_over_normal(blocks) * math.sqrt(blocks / (blocks - 1))
     return Interval(
         value=value,
         low=value + min(0.0, float(low) - value) * widened,
@@ -325,6 +379,19 @@ def difference_interval(value: float, resampled: np.ndarray, blocks: int) -> Int
     )
 
 
-def median_and_range(values: Sequence[int]) -> Interval:
+@functools.cache
+def student_over_normal(blocks: int) -> float:
+    """Return Student's 97.5% quantile with blocks − 1 degrees of freedom over the normal one."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(blocks - 1, 0.5 + CONFIDENCE / 2)) / NORMAL_QUANTILE
+
+
+def _milliseconds(nanoseconds: Sequence[int | None]) -> Interval | None:
+    told = [value / 1e6 for value in nanoseconds if value is not None]
+    return median_and_range(told) if told else None
+
+
+def median_and_range(values: Sequence[float]) -> Interval:
     """Return the median with the smallest and largest value, which hold the true median of 5 at 94%."""
     return Interval(value=sorted(values)[len(values) // 2], low=min(values), high=max(values))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,8 +20,9 @@ from pipeline.execute import (
     worker_of,
 )
 from pipeline.files import copy_whole, write_whole
+from pipeline.history import HISTORY, append, line_of
 from pipeline.plan import BASELINE, EVALUATE, EVALUATE_BASELINE, Plan, make_plan
-from pipeline.project import ARTIFACT, BUILD_DOCUMENT, Project
+from pipeline.project import ARTIFACT, BUILD_DOCUMENT, Project, published_files
 from pipeline.target import DEVICES, Target
 from pipeline.verdict import Verdict, judge, overall
 from pipeline.watch import Watch
@@ -176,15 +175,14 @@ def _finished(
         copy_whole(final.entry.folder / ARTIFACT, folder / ARTIFACT)
         _publish(measurement.contents, folder)
         write_whole(folder / BUILD_DOCUMENT, document.model_dump_json(indent=2) + "\n")
+    append(project.artifacts / HISTORY, line_of(document, project.root))
     return document
 
 
 def _publish(contents: dict[str, bytes], folder: Path) -> None:
     """Write what the device's tools made beside the file; what an earlier build had there and this one has not goes."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):  # no whole document
-        before = json.loads((folder / BUILD_DOCUMENT).read_text(encoding="utf-8"))["device"]["files"]
-        for name in set(before) - set(contents) - {ARTIFACT}:
-            (folder / Path(name).name).unlink(missing_ok=True)
+    for name in set(published_files(folder)) - set(contents):
+        (folder / name).unlink(missing_ok=True)
     for name, content in contents.items():
         write_whole(folder / name, content)
 

@@ -16,7 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipeline.benchmark import DeviceCheck, Interval, Latency
 from pipeline.comparison.document import CandidateRow, Exclusion
 from pipeline.inspect import Inspection
+from pipeline.noise import Noise
 from pipeline.operator_times import OperatorTimes
+from pipeline.regression import Change
 from pipeline.runner import Device, Figure
 from pipeline.target import Budgets
 from pipeline.verdict import Verdict
@@ -63,6 +65,13 @@ class LatencyRecord(Latency):
     memory_bytes: Interval | None = Field(
         None, description="Growth of the interpreter process's peak resident size over the same process without it."
     )
+    first_answer_ms: Interval | None = Field(
+        None, description="Cold start: from the file on disk to its first output, in a fresh process; with the range."
+    )
+    first_inference_ms: Interval | None = Field(
+        None, description="The first invocation of the loaded file, in a fresh process; with the range."
+    )
+    noise: Noise | None = Field(None, description="How steady the times were, and why they were not.")
     measured_at: str = Field(description="When, in UTC.")
     reused: bool = Field(description="True when taken from the store: same file, settings, runner and device.")
 
@@ -76,6 +85,9 @@ class DeviceRecord(BaseModel):
     device: Device = Field(description="What it was measured on.")
     memory_bytes: Interval | None = Field(
         None, description="Growth of the interpreter process's peak resident size over the same process without it."
+    )
+    peak_resident_bytes: Interval | None = Field(
+        None, description="The interpreter process's peak resident size with the file: median and range."
     )
     figures: dict[str, Figure] = Field(description="Figures by name, each measured or an estimate.")
     files: dict[str, str] = Field(description="SHA-256 of what the device's tools made beside the file, by file name.")
@@ -129,6 +141,7 @@ class BenchResult(BaseModel):
     device: DeviceRecord = Field(description="The device that it was taken to, and what that told.")
     verdicts: list[Verdict] = Field(description="One for each budget of the target; empty for any other file.")
     verdict: Literal["pass", "fail", "inconclusive"] = Field(description="The verdict over all budgets that bind.")
+    changes: list[Change] = Field([], description="Against the measurement that --against names.")
     profile: OperatorTimes | None = Field(
         None, description="Estimated time of each operator; null unless asked for, or where there are no times."
     )
@@ -141,6 +154,25 @@ class BenchDocument(Document):
     verdict: Literal["pass", "fail", "inconclusive"] = Field(
         description="The worst of the results; inconclusive if a built file could not be measured."
     )
+
+
+class BenchCompareDocument(Document):
+    """What `invoke bench --compare=A,B --json` prints."""
+
+    first: str = Field(description="Path of the first file.")
+    second: str = Field(description="Path of the second file.")
+    first_sha256: str = Field(description="SHA-256 of the first file.")
+    second_sha256: str = Field(description="SHA-256 of the second file.")
+    first_p50_us: float = Field(description="Median latency of the first file, in microseconds.")
+    second_p50_us: float = Field(description="Median latency of the second file, in microseconds.")
+    ratio: Interval = Field(description="How many times as long the second takes, paired by process.")
+    confidence: float = Field(description="Of the interval, 0 to 1.")
+    processes: int = Field(description="Fresh processes in which both took turns.")
+    word: Literal["faster", "slower", "no difference shown"] = Field(description="The second against the first.")
+    runner: str = Field(description="Name of the runner.")
+    threads: int = Field(description="Interpreter threads.")
+    device: Device = Field(description="What they were measured on.")
+    kernels: tuple[str, str] = Field(description="Who computed, of each.")
 
 
 class PlannedStage(BaseModel):
@@ -347,6 +379,7 @@ DOCUMENTS: dict[str, type[Document]] = {
     "build": BuildDocument,
     "builds": BuildsDocument,
     "bench": BenchDocument,
+    "bench_compare": BenchCompareDocument,
     "plan": PlanDocument,
     "train": StageDocument,
     "prune": StageDocument,

@@ -20,6 +20,7 @@ from pipeline.project import (
     compared_keys,
     load_build,
     open_project,
+    published_files,
 )
 from pipeline.target import Budgets, load_target, target_names
 from pipeline.watch import Watch
@@ -108,7 +109,10 @@ def _gc(project: Project) -> tuple[list[str], int]:
 
 
 def clean(root: Path, *, store: bool, dry_run: bool) -> CleanDocument:
-    """Remove built files, analyses and logs; with `store` the store too, unless a build is running."""
+    """Remove built files, analyses and logs; with `store` the store too, unless a build is running.
+
+    The history stays: nothing makes it again.
+    """
     from pipeline.documents import CleanDocument
 
     project = open_project(root, Watch())
@@ -118,7 +122,11 @@ def clean(root: Path, *, store: bool, dry_run: bool) -> CleanDocument:
     doomed = [
         folder / name
         for folder in sorted(folders)
-        for name in (ARTIFACT, BUILD_DOCUMENT, BENCH_DOCUMENT, "converted", COMPARE_FOLDER, *SENSITIVITY_FILES)
+        for name in (
+            *(ARTIFACT, BUILD_DOCUMENT, BENCH_DOCUMENT, "converted", COMPARE_FOLDER),
+            *SENSITIVITY_FILES,
+            *published_files(folder),
+        )
         if (folder / name).exists()
     ]
     doomed += [path for path in (project.artifacts / "logs",) if path.is_dir()]

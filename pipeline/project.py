@@ -50,6 +50,14 @@ def built_folders(project: Project) -> list[Path]:
     return sorted(path.parent for path in project.artifacts.glob(f"*/*/{BUILD_DOCUMENT}"))
 
 
+def published_files(folder: Path) -> list[str]:
+    """Return the names of what a device's tools made beside a built file, as its build.json says."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):  # not a whole document
+        names = json.loads((folder / BUILD_DOCUMENT).read_text(encoding="utf-8"))["device"]["files"]
+        return [name for name in names if name == Path(name).name and name != ARTIFACT]
+    return []
+
+
 def compared_keys(project: Project) -> set[str]:
     """Return the keys of all stages of the finished comparisons."""
     keys: set[str] = set()

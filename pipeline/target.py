@@ -179,6 +179,11 @@ def read_toml(path: Path, model: type[Document]) -> Document:
         raise invalid(path, (), error, model) from error
 
 
+def plain_target() -> Target:
+    """Return the target of a file that was built for none: this machine, one thread, no budgets."""
+    return Target(description="any file", recipe=({"step": "none"},))
+
+
 def target_names(root: Path | None = None) -> list[str]:
     """Return the names of all targets: the project's own and the shipped ones."""
     return known_names("targets", ".toml", root)

@@ -95,25 +95,51 @@ def _build_several(names: list[str], workload: str, seed: str, json: bool, expla
         "workload",
         "json",
         model="any .tflite file, measured without budgets",
+        compare="two files or built targets, A,B: how many times as long the second takes, and the word for it",
         profile="estimate the time of each operator as well",
+        threads="numbers of interpreter threads, such as 1,2,4; left out: the target's",
+        runs="timed invocations of each file at least",
+        min_time="seconds of timed invocations of each file at least",
+        against="an earlier build.json or bench.json: exit 5 if a metric is worse beyond its interval",
     )
 )
 @exits
-def bench(context, target="", workload="", model="", profile=False, json=False):
+def bench(
+    context,
+    target="",
+    workload="",
+    model="",
+    compare="",
+    profile=False,
+    threads="",
+    runs="",
+    min_time="",
+    against="",
+    json=False,
+):
     """Measure built files anew: all of them, one target's, or any file with --model=FILE.tflite."""
-    from pipeline.bench import bench as bench_files
+    from pipeline.bench_compare import compare_files
+    from pipeline.bench_files import bench as bench_files
+    from pipeline.bench_options import bench_options
     from pipeline.lookup import project_root
     from pipeline.project import open_project
     from pipeline.report.terminal import terminal_watch
     from pipeline.verdict import exit_code
 
+    options = bench_options(profile=profile, threads=threads, runs=runs, min_time=min_time, against=against)
     root, watch = project_root(), terminal_watch()
+    project = open_project(root, watch)
     try:
-        project = open_project(root, watch)
-        document = bench_files(project, watch, target=target, workload=workload, model=model, profile=profile)
+        if compare:
+            compared = compare_files(compare, target, project, watch)
+        else:
+            document = bench_files(project, watch, target=target, workload=workload, model=model, options=options)
     finally:
         watch.close()
-    show(document, json, "print_bench")
+    if compare:
+        show(compared, json, "print_bench_compare", "bench")
+        return 0
+    show(document, json, "print_bench", "bench")
     return exit_code(document.verdict)
 
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pipeline.report.device import device_lines, number
 from pipeline.report.terminal import duration
 
 COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow", "not applicable": "dim"}
@@ -36,7 +37,7 @@ def print_build(document: Any) -> None:
         f"{file['zero_fraction']:.1%} of the kernels' weights are zero",
         f"accuracy    {document.accuracy:.2%} of the test split; float32 file {document.baseline_accuracy:.2%}; "
         f"validation {document.validation_accuracy:.2%}",
-        *_device_lines(latency, document.device),
+        *device_lines(latency, document.device),
         f"predictions {shown} (label→predicted, the first test samples)",
     ]
     console.print("\n".join(lines), markup=False, highlight=False)
@@ -50,23 +51,6 @@ def print_builds(document: Any) -> None:
     console = console_on_stdout()
     for build in document.builds:
         print_verdict(console, build.verdict, f"{build.workload} for {build.target}, measured by {build.device.runner}")
-
-
-def print_bench(document: Any) -> None:
-    """Print each result of a BenchDocument."""
-    console = console_on_stdout()
-    for result in document.results:
-        title = f"{result.workload} for {result.target}: " if result.target else ""
-        console.print(f"{title}{result.model}", markup=False, highlight=False)
-        lines = _device_lines(result.latency, result.device)
-        console.print("\n".join(lines), markup=False, highlight=False)
-        if result.profile:
-            from pipeline.report.operator_times import print_operator_times
-
-            print_operator_times(console, result.profile)
-        if result.verdicts:
-            print_budgets(console, result.verdicts)
-            print_verdict(console, result.verdict, result.target)
 
 
 def print_plan(document: Any, console: Console | None = None) -> None:
@@ -181,7 +165,7 @@ def print_targets(document: Any) -> None:
             row.name,
             row.runner,
             " → ".join(row.recipe),
-            "\n".join(f"{name} {_limit(limit)}" for name, limit in budgets.items()),
+            "\n".join(f"{name} {number(limit)}" for name, limit in budgets.items()),
             "\n".join(f"{workload}: {verdict}" for workload, verdict in row.last.items()) or "not built",
             escape(row.error or row.description),
         )
@@ -228,8 +212,8 @@ def console_on_stdout() -> Console:
 
 def table_of(*columns: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for number, column in enumerate(columns):
-        table.add_column(column, overflow="fold", no_wrap=number == 0)
+    for place, column in enumerate(columns):
+        table.add_column(column, overflow="fold", no_wrap=place == 0)
     return table
 
 
@@ -237,11 +221,11 @@ def print_budgets(console: Console, verdicts: list[Any]) -> None:
     """Print what passed and by how much, and below it why a limit decides nothing."""
     table = table_of("budget", "limit", "measured", "margin", "verdict")
     for verdict in verdicts:
-        interval = f" ({_limit(verdict.interval[0])}–{_limit(verdict.interval[1])})" if verdict.interval else ""
+        interval = f" ({number(verdict.interval[0])}–{number(verdict.interval[1])})" if verdict.interval else ""
         table.add_row(
             verdict.metric,
-            _limit(verdict.limit),
-            "" if verdict.measured is None else _limit(verdict.measured) + interval,
+            number(verdict.limit),
+            "" if verdict.measured is None else number(verdict.measured) + interval,
             _margin(verdict),
             f"[{COLOURS[verdict.verdict]}]{verdict.verdict}[/]",
         )
@@ -259,7 +243,7 @@ def print_figures(console: Any, rows: list[Any]) -> None:
     kinds = {True: " (estimate)", False: ""}
     table = table_of("  on the device", *(f"{name}{kinds[figure.estimated]}" for name, figure in columns.items()))
     for row in rows:
-        cells = (_limit(row.figures[name].value) if name in row.figures else "" for name in columns)
+        cells = (number(row.figures[name].value) if name in row.figures else "" for name in columns)
         table.add_row(f"   {row.name}", *cells)
     console.print(table)
 
@@ -271,44 +255,6 @@ def _margin(verdict: Any) -> str:
     room = (verdict.limit - verdict.measured) / verdict.limit
     margin = -room if verdict.metric.endswith("_min") else room
     return f"{margin + 0.0:+.1%}"  # + 0.0 turns −0 into 0
-
-
-def _limit(value: Any) -> str:
-    if isinstance(value, dict):
-        return f"{value['limit']:g} on {value['device_class']}"
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
-
-
-def _device_lines(latency: Any, device: Any) -> list[str]:
-    """Return the latency, and what else the device told."""
-    reused = f", reused from {device.measured_at}" if device.reused else ""
-    lines = [f"device      {device.device.name} ({device.device.device_class}), which gives no times{reused}"]
-    if latency:  # whose line names the device as well
-        lines = [f"latency     {_latency(latency)}"]
-    for name, figure in device.figures.items():
-        kind = " (estimate)" if figure.estimated else ""
-        note = f"; {figure.note}" if figure.note else ""
-        lines.append(f"{name:<11} {_limit(figure.value)}{kind}{note}")
-    if check := device.device_check:
-        lines.append(
-            f"on device   {check.accuracy:.2%} of {check.test_samples:,} test samples, host {check.host_accuracy:.2%}; "
-            f"{check.differences} of {check.samples:,} validation answers differ"
-        )
-    if device.files:
-        lines.append(f"beside it   {', '.join(device.files)}")
-    if device.conditions:
-        lines.append(f"conditions  {', '.join(f'{name} {value}' for name, value in device.conditions.items())}")
-    return lines
-
-
-def _latency(latency: Any) -> str:
-    speedup = f", {latency.speedup.value:.2f}× as fast as the float32 file" if latency.speedup else ""
-    reused = f", reused from {latency.measured_at}" if latency.reused else ""
-    threads = f"{latency.threads} thread" + ("s" if latency.threads > 1 else "")
-    return (
-        f"p50 {latency.p50_us:.1f} µs, p90 {latency.p90_us:.1f}, p99 {latency.p99_us:.1f} on {latency.device.name} "
-        f"({latency.device.device_class}), {threads}, {latency.kernels}{speedup}{reused}"
-    )
 
 
 def print_verdict(console: Console, verdict: str, what: str) -> None:

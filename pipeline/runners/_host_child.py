@@ -6,7 +6,9 @@
     FOLDER/samples.npy      float32 [n, *input_shape]; without it, seeded random samples
     FOLDER/<i>.outputs.npy  float32 [n, *output_shape] of model i
     FOLDER/<i>.times.npy    int64 [rounds, invocations a round] of model i, nanoseconds
-    FOLDER/result.json      {"operators": [[delegated, all] or null, …], "first_answer_ns": […]}
+    FOLDER/result.json      {"operators": [[delegated, all] or null, …], "first_answer_ns": […],
+                            **load,
+        "first_inference_ns": […], "other_load": share or null, "steal": share or null}
                             or {"error": {…}}
     FOLDER/status           this process's /proc/self/status at the end
 
@@ -18,6 +20,7 @@ from __future__ import annotations
 import gc
 import json
 import math
+import os
 import shutil
 import sys
 import time
@@ -69,7 +72,9 @@ class Model:
         self.output = outputs[0]
         _check_scale(name, self.output)
         self.set_sample(0)
+        invoked = time.perf_counter_ns()
         self.interpreter.invoke()
+        self.first_inference_ns = time.perf_counter_ns() - invoked
         if request["outputs"] and not self.interpreter.get_tensor(self.output["index"]).size:
             raise _refused_model(
                 name, "gives nothing", "an output without elements", "an output of at least one number"
@@ -138,6 +143,28 @@ def time_rounds(models: list[Model], rounds: int) -> list[np.ndarray]:
             _timed(model.interpreter.invoke, warm_up)
             table[number] = _timed(model.interpreter.invoke, count)
     return times
+
+
+def _clock() -> tuple[float, float, float, float] | None:
+    """Return seconds: the wall's, this process's, all processes', and the hypervisor's; None where it is not told."""
+    try:
+        with open("/proc/stat") as stream:
+            numbers = [int(part) for part in stream.readline().split()[1:9]]
+    except (OSError, ValueError):
+        return None
+    if len(numbers) < 8:
+        return None
+    user, nice, system, _idle, _wait, interrupt, soft, steal = (number / os.sysconf("SC_CLK_TCK") for number in numbers)
+    return time.monotonic(), time.process_time(), user + nice + system + interrupt + soft, steal
+
+
+def _load_between(before: Any, after: Any) -> dict[str, float | None]:
+    """Return which share of all cores' time others used, and the hypervisor took, between two clocks."""
+    if before is None or after is None:
+        return {"other_load": None, "steal": None}
+    wall, own, busy, steal = (new - old for new, old in zip(after, before))  # noqa: B905  (Python 3.9, on boards)
+    cores = max(1e-9, wall * (os.cpu_count() or 1))
+    return {"other_load": min(1.0, max(0.0, (busy - own) / cores)), "steal": min(1.0, max(0.0, steal / cores))}
 
 
 def _timed(invoke: Callable[[], None], count: int) -> list[int]:
@@ -260,11 +287,16 @@ def _answer(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
         elif not request["rounds"]:
             for _ in model.outputs():
                 pass
-    for index, times in enumerate(time_rounds(models, request["rounds"]) if request["rounds"] else []):
+    before = _clock()
+    timed = time_rounds(models, request["rounds"]) if request["rounds"] else []
+    load = _load_between(before, _clock()) if request["rounds"] else {}
+    for index, times in enumerate(timed):
         np.save(folder / f"{index}.times.npy", times)
     return {
         "operators": [count_delegated(model.interpreter) for model in models],
         "first_answer_ns": [model.first_answer_ns for model in models],
+        **load,
+        "first_inference_ns": [model.first_inference_ns for model in models],
     }
 
 

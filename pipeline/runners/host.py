@@ -7,6 +7,7 @@ child loads no TensorFlow and dies with this process, however this one ends.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -86,7 +87,7 @@ def run(models: Mapping[str, Path], samples: np.ndarray | None, settings: Settin
         command = [sys.executable, "-P", str(CHILD), str(folder)]
         sandbox = run_child(command, folder, models.values(), settings)
         count = None if samples is None else len(samples)
-        return read_answer(folder, models, settings, device(settings), {"sandbox": sandbox}, count)
+        return read_answer(folder, models, settings, device(settings), {"sandbox": sandbox, **governor()}, count)
 
 
 def save_samples(folder: Path, samples: np.ndarray) -> None:
@@ -152,10 +153,12 @@ def _answer(
             ),
             kernels=_kernels(result["operators"][index], log),
             first_answer_ns=int(result["first_answer_ns"][index]),
+            first_inference_ns=int(result["first_inference_ns"][index]),
         )
         for index, name in enumerate(models)
     }
-    return RunResult(found, peak_resident_bytes(folder), runs, conditions)
+    told = {name: f"{float(result[name]):.4f}" for name in ("other_load", "steal") if result.get(name) is not None}
+    return RunResult(found, peak_resident_bytes(folder), runs, conditions | told)
 
 
 def _check_samples(samples: np.ndarray) -> None:
@@ -166,6 +169,15 @@ def _check_samples(samples: np.ndarray) -> None:
             expected="preprocessed samples, float32 [n, *input_shape], at least one",
             fix="pass what the workload's preprocess() returns",
         )
+
+
+def governor() -> dict[str, str]:
+    """Return the frequency governors of this machine's cores; empty where it does not tell."""
+    found = set()
+    for path in Path("/sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq/scaling_governor"):
+        with contextlib.suppress(OSError):
+            found.add(path.read_text().strip())
+    return {"governor": ", ".join(sorted(found))} if found else {}
 
 
 def _kernels(operators: list[int] | None, log: str) -> str:
