@@ -21,7 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.errors import BadModelFile, DataError, RunnerFailed
+from pipeline.errors import BadModelFile, DataError, RequestError, RunnerFailed
 from pipeline.runner import Device, ModelRun, RunResult, Settings
 from pipeline.runners._files import check_model_file
 
@@ -34,7 +34,7 @@ MEASURES_TIME = True
 
 CHILD = Path(__file__).with_name("_host_child.py")
 POLL_SECONDS = 0.02
-ERRORS = {"model": BadModelFile, "data": DataError}
+ERRORS: dict[str, type[RequestError]] = {"model": BadModelFile, "data": DataError}
 
 
 def device(settings: Settings) -> Device:
@@ -75,7 +75,7 @@ def run(models: Mapping[str, Path], samples: np.ndarray | None, settings: Settin
     with tempfile.TemporaryDirectory(prefix="pipeline-host-") as name:
         folder = Path(name)
         if samples is not None:
-            _check_samples(samples)
+            check_samples(samples)
             np.save(folder / "samples.npy", samples)
         request = {
             "parent": os.getpid(),
@@ -89,7 +89,7 @@ def run(models: Mapping[str, Path], samples: np.ndarray | None, settings: Settin
         _run_child(folder, models.values(), settings)
         result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
         if "error" in result:
-            raise ERRORS[result["error"].pop("kind")](**result["error"])
+            raise error_of(result["error"])
         log = _log(folder)
         runs = {
             name: ModelRun(
@@ -165,7 +165,13 @@ def _peak_resident_bytes(status: Path) -> int | None:
     return int(found[1]) * 1024 if found else None
 
 
-def _check_samples(samples: np.ndarray) -> None:
+def error_of(refused: dict[str, str]) -> RequestError:
+    """Return the project's error for what the child refused: its fields and their kind."""
+    return ERRORS[refused["kind"]](**{key: value for key, value in refused.items() if key != "kind"})
+
+
+def check_samples(samples: np.ndarray) -> None:
+    """Raise DataError unless these are float32 [n, *input_shape], at least one."""
     if samples.dtype != "float32" or samples.ndim < 2 or not samples.size:
         raise DataError(
             "the samples are not what a runner takes",

@@ -234,7 +234,7 @@ def test_quantized_values_lie_within_half_a_step(share: float, dtype: str, scale
     details = {"dtype": np.dtype(dtype).type, "quantization": (scale, zero_point)}
     low, high = _host_child._expressible(details)
     value = low + share * (high - low)
-    quantized = _host_child._quantized(np.array([value]), details)
+    quantized = _host_child.quantized(np.array([value]), details)
     assert quantized.dtype == dtype
     assert abs((float(quantized[0]) - zero_point) * scale - value) <= scale * 0.501
 
