@@ -98,11 +98,14 @@ def test_a_timed_run_tells_what_a_page_costs() -> None:
     assert result.models["baseline"].figures["load_ms"].note.startswith("median of 5")
 
 
-def test_a_batch_dwarfs_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_take_turns_and_a_batch_dwarfs_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     posted = _keep_report(monkeypatch)
-    browser.run({"model": FLOAT32}, None, Settings(rounds=2, outputs=False))
-    [told] = posted()["models"]
-    assert np.median(told["rounds"]) >= 100 * posted()["clock_step_ms"]
+    result = browser.run({"model": INT8_INSIDE, "baseline": FLOAT32}, None, Settings(rounds=3, outputs=False))
+    report = posted()
+    assert report["turns"] == [0, 1, 1, 0, 0, 1]
+    for told, run in zip(report["models"], result.models.values(), strict=True):
+        assert np.median(told["rounds"]) >= 100 * report["clock_step_ms"]
+        np.testing.assert_allclose(run.times_ns, np.array(told["rounds"]) * 1e6 / told["batch"], atol=1)
 
 
 def test_int8_input_is_refused_in_litertjs_words() -> None:

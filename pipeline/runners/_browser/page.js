@@ -137,8 +137,10 @@ async function timeRounds(models, request, step) {
     const batches = Math.max(request.least_batches, Math.floor(request.round_ms / (each * batch)));
     plans.push({model, batch, batches, rounds: []});
   }
+  const turns = [];
   for (let number = 0; number < request.rounds; number++) {
     for (const plan of number % 2 === 0 ? plans : plans.toReversed()) {
+      turns.push(plan.model.index);
       plan.model.setSample(number);
       await pause();
       await plan.model.warmUp(request.warm_up_ms, 1);
@@ -147,7 +149,7 @@ async function timeRounds(models, request, step) {
       plan.rounds.push(times);
     }
   }
-  return plans.map(({batch, rounds}) => ({batch, rounds}));
+  return {turns, plans: plans.map(({batch, rounds}) => ({batch, rounds}))};
 }
 
 async function post(name, body) {
@@ -195,7 +197,8 @@ async function answer(request) {
   if (request.rounds) {
     await state('timing');
     report.clock_step_ms = clockStep();
-    const plans = await timeRounds(models, request, report.clock_step_ms);
+    const {turns, plans} = await timeRounds(models, request, report.clock_step_ms);
+    report.turns = turns;
     for (const [index, model] of models.entries()) {
       const sizes = {gzip: await model.transfer('gzip'), br: await model.transfer('br')};
       Object.assign(report.models[index], plans[index], sizes);
