@@ -44,14 +44,15 @@ def find_components(chromium: Path | None, modules: Path | None) -> Components:
             raise _missing(
                 f"the Python package {package}", "not installed", "pip install 'edge-deployment-pipeline[browser]'"
             )
-    found = str(chromium) if chromium else next(filter(None, map(shutil.which, CHROMIUMS)), None)
+    root = project_root()  # where relative paths start
+    found = str(root / chromium) if chromium else next(filter(None, map(shutil.which, CHROMIUMS)), None)
     if found is None or not Path(found).is_file():
         raise _missing(
             "Chromium",
             f"no file {found}" if found else f"none of {', '.join(CHROMIUMS)} on PATH",
             "apt-get install chromium; or set device.chromium in the target's TOML to the path of a Chromium",
         )
-    folders = [modules] if modules else [project_root() / "node_modules", FOLDER / "node_modules"]
+    folders = [root / modules] if modules else [root / "node_modules", FOLDER / "node_modules"]
     for folder in folders:
         if (folder / "@litertjs/core/package.json").is_file() and (folder / "@litertjs/wasm-utils").is_dir():
             return Components(Path(found), folder.resolve())
