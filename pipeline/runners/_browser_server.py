@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import gzip
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 HEADERS = {
@@ -78,8 +79,7 @@ class PageServer:
     def __init__(self, answers: Mapping[str, Callable[[], Answer]]):
         self.results: dict[str, bytes] = {}
         handler = type("Handler", (_Handler,), {"answers": answers, "results": self.results})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), handler)
         self.address = f"http://127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> PageServer:
@@ -90,6 +90,14 @@ class PageServer:
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):  # a browser that ends does not wait for an answer
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):

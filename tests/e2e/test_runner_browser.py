@@ -48,7 +48,7 @@ def mark(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     mark = uuid.uuid4().hex
     monkeypatch.setenv(MARK, mark)
     yield mark
-    _wait_for(lambda: not _marked(mark), 5)
+    _wait_for(lambda: not _marked(mark), 20)
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         monkeypatch.setenv("TMPDIR", name)
         monkeypatch.setattr(tempfile, "tempdir", name)
         yield Path(name)
-        _wait_for(lambda: not list(Path(name).iterdir()), 5)
+        _wait_for(lambda: not list(Path(name).iterdir()), 20)
 
 
 class TestBrowser(RunnerConformance):
@@ -169,29 +169,24 @@ def test_more_threads_than_a_page_has() -> None:
 
 
 @pytest.mark.parametrize(
-    ("script", "message", "received"),
+    ("script", "seconds", "message", "received"),
     [
-        ("for (;;);", "overran its time limit", "the page was not there yet"),
-        (
-            "await fetch('/result/state', {method: 'POST', body: 'hanging'}); for (;;);",
-            "time limit",
-            "page was hanging",
-        ),
-        ("", "overran its time limit", "no end after 2 s"),
-        ("fetch('http://192.0.2.1/model');", "outside loopback", "http://192.0.2.1/model"),
-        ("new Image().src = 'http://localhost:1/';", "outside loopback", "http://localhost:1/"),
+        ("await fetch('/result/state', {method: 'POST', body: 'busy'}); for (;;);", 10, "time limit", "page was busy"),
+        ("", 1, "overran its time limit", "no end after 1 s; the page was not there yet"),
+        ("fetch('http://192.0.2.1/model');", 60, "outside loopback", "http://192.0.2.1/model"),
+        ("new Image().src = 'http://localhost:1/';", 60, "outside loopback", "http://localhost:1/"),
     ],
-    ids=["hangs at once", "hangs later", "never answers", "another host", "another port"],
+    ids=["hangs", "never answers", "another host", "another port"],
 )
 def test_a_page_that_misbehaves(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, message: str, received: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, seconds: float, message: str, received: str
 ) -> None:
     _serve(tmp_path, monkeypatch, script)
     started = time.monotonic()
     with pytest.raises(RunnerFailed, match=message) as caught:
-        browser.run({"model": FLOAT32}, make_samples(1), Settings(seconds=2))
+        browser.run({"model": FLOAT32}, make_samples(1), Settings(seconds=seconds))
     assert received in caught.value.received
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 30
 
 
 def test_a_runtime_that_does_not_load(tmp_path: Path) -> None:
@@ -221,7 +216,7 @@ def test_a_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mark: str, kin
     _serve(tmp_path, monkeypatch, "await fetch('/result/state', {method: 'POST', body: 'there'});")
 
     def kill() -> None:
-        _wait_for(lambda: _chromiums(mark, "renderer"), 20)
+        _wait_for(lambda: _chromiums(mark, "renderer"), 60)
         time.sleep(0.5)  # Playwright is told of the page by then
         for process in _chromiums(mark, kind):
             os.kill(process, signal.SIGKILL)
@@ -229,7 +224,7 @@ def test_a_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mark: str, kin
     killer = threading.Thread(target=kill)
     killer.start()
     with pytest.raises(RunnerFailed, match=message) as caught:
-        browser.run({"model": FLOAT32}, make_samples(1), Settings(seconds=30))
+        browser.run({"model": FLOAT32}, make_samples(1), Settings(seconds=100))
     killer.join()
     assert str(FLOAT32) in caught.value.message
 
@@ -239,7 +234,7 @@ def test_a_browser_that_stands_still_is_ended(tmp_path: Path, monkeypatch: pytes
     _serve(tmp_path, monkeypatch, "")
 
     def stop() -> None:
-        _wait_for(lambda: _chromiums(mark, "renderer"), 20)
+        _wait_for(lambda: _chromiums(mark, "renderer"), 60)
         time.sleep(0.5)
         for process in _chromiums(mark, ""):
             os.kill(process, signal.SIGSTOP)
@@ -248,8 +243,8 @@ def test_a_browser_that_stands_still_is_ended(tmp_path: Path, monkeypatch: pytes
     stopper.start()
     started = time.monotonic()
     with pytest.raises(RunnerFailed, match="time limit"):
-        browser.run({"model": FLOAT32}, make_samples(1), Settings(seconds=4))
-    assert time.monotonic() - started < 20  # Playwright would wait for 30 s more
+        browser.run({"model": FLOAT32}, make_samples(1), Settings(seconds=10))
+    assert time.monotonic() - started < 30  # Playwright would wait for 30 s more
     stopper.join()
 
 
@@ -261,12 +256,12 @@ def test_an_ended_parent_leaves_no_browser(temporary: Path, mark: str, number: s
     )
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
     try:
-        _wait_for(lambda: _chromiums(mark, "renderer"), 20)
+        _wait_for(lambda: _chromiums(mark, "renderer"), 60)
     finally:
         parent.send_signal(number)
-        _, said = parent.communicate(timeout=20)
+        _, said = parent.communicate(timeout=60)
     assert number == signal.SIGKILL or said.rstrip().endswith("KeyboardInterrupt")
-    _wait_for(lambda: not _marked(mark), 10)
+    _wait_for(lambda: not _marked(mark), 20)
     for folder in temporary.glob("browser-*"):  # its own, which a killed process cannot remove
         shutil.rmtree(folder)
 
