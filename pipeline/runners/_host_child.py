@@ -65,7 +65,7 @@ class Model:
             _check_dtype(name, details)
             _check_scale(name, details)
         if samples is not None:
-            self._check_samples(name, samples)
+            check_samples(name, self.inputs, samples)
         outputs = self.interpreter.get_output_details()
         if request["outputs"] and len(outputs) != 1:
             raise _refused_model(name, "has several outputs", f"{len(outputs)} outputs", "one output")
@@ -80,32 +80,6 @@ class Model:
                 name, "gives nothing", "an output without elements", "an output of at least one number"
             )
         self.first_answer_ns = time.perf_counter_ns() - started
-        if request["outputs"] and not self.interpreter.get_tensor(self.output["index"]).size:
-            raise _refused_model(name, "gives nothing", "an output without elements", "an output of some numbers")
-
-    def _check_samples(self, name: str, samples: np.ndarray) -> None:
-        if len(self.inputs) != 1:
-            received = f"{len(self.inputs)} inputs: {', '.join(details['name'] for details in self.inputs)}"
-            raise _refused_model(name, "has several inputs", received, "one input, which takes the samples")
-        details = self.inputs[0]
-        shape, expected = details["shape"].tolist(), [1, *samples.shape[1:]]  # the interpreter gives 1 for −1
-        if shape != expected:
-            raise _refused_model(name, "takes another input", f"input shape {shape}", f"input shape {expected}")
-        low, high = _expressible(details)
-        slack = (high - low) * TOLERATED
-        lowest, highest = float(samples.min()), float(samples.max())
-        if math.isfinite(lowest + highest) and lowest >= low - slack and highest <= high + slack:
-            return
-        # The range comes from the calibration draw, so that rare values outside it are honest data.
-        outside = float(((samples < low - slack) | (samples > high + slack)).mean())
-        if not math.isfinite(lowest + highest) or outside > SATURATED_MAX:
-            raise Refused(
-                "data",
-                f"the samples exceed what the input of {name} can express",
-                received=f"values from {lowest:.6g} to {highest:.6g}, {outside:.1%} of them outside",
-                expected=f"values from {low:.6g} to {high:.6g}, which {np.dtype(details['dtype'])} expresses here",
-                fix="feed preprocessed samples, neither raw nor quantized, in the range of the calibration data",
-            )
 
     def set_sample(self, index: int) -> None:
         """Fill the inputs with sample `index`, counted round and round."""
@@ -113,8 +87,8 @@ class Model:
             if self.samples is not None:
                 values = self.samples[index % self.count][np.newaxis]
             else:
-                values = _random_values(details, [index % self.count, position])
-            self.interpreter.set_tensor(details["index"], _quantized(values, details))
+                values = random_values(details, [index % self.count, position])
+            self.interpreter.set_tensor(details["index"], quantized(values, details))
 
     def outputs(self) -> Iterator[np.ndarray]:
         """Invoke each sample once and give its output, float32 [*output_shape]."""
@@ -217,6 +191,32 @@ def delegated_operators(nodes: list[dict[str, Any]]) -> set[int]:
     return delegated
 
 
+def check_samples(name: str, inputs: list[dict[str, Any]], samples: np.ndarray) -> None:
+    """Raise Refused unless float32 [n, *input_shape] fits the model's one input and its range."""
+    if len(inputs) != 1:
+        received = f"{len(inputs)} inputs: {', '.join(details['name'] for details in inputs)}"
+        raise _refused_model(name, "has several inputs", received, "one input, which takes the samples")
+    details = inputs[0]
+    shape, expected = details["shape"].tolist(), [1, *samples.shape[1:]]  # the interpreter gives 1 for −1
+    if shape != expected:
+        raise _refused_model(name, "takes another input", f"input shape {shape}", f"input shape {expected}")
+    low, high = _expressible(details)
+    slack = (high - low) * TOLERATED
+    lowest, highest = float(samples.min()), float(samples.max())
+    if math.isfinite(lowest + highest) and lowest >= low - slack and highest <= high + slack:
+        return
+    # The range comes from the calibration draw, so that rare values outside it are honest data.
+    outside = float(((samples < low - slack) | (samples > high + slack)).mean())
+    if not math.isfinite(lowest + highest) or outside > SATURATED_MAX:
+        raise Refused(
+            "data",
+            f"the samples exceed what the input of {name} can express",
+            received=f"values from {lowest:.6g} to {highest:.6g}, {outside:.1%} of them outside",
+            expected=f"values from {low:.6g} to {high:.6g}, which {np.dtype(details['dtype'])} expresses here",
+            fix="feed preprocessed samples, neither raw nor quantized, in the range of the calibration data",
+        )
+
+
 def _scale_and_zero_point(details: dict[str, Any]) -> tuple[float, int]:
     scale, zero_point = details["quantization"]
     return (scale, zero_point) if scale else (1.0, 0)  # not quantized: the values are what they are
@@ -231,7 +231,7 @@ def _expressible(details: dict[str, Any]) -> tuple[float, float]:
     return (np.iinfo(dtype).min - zero_point) * scale, (np.iinfo(dtype).max - zero_point) * scale
 
 
-def _quantized(values: np.ndarray, details: dict[str, Any]) -> np.ndarray:
+def quantized(values: np.ndarray, details: dict[str, Any]) -> np.ndarray:
     dtype = np.dtype(details["dtype"])
     if dtype.kind not in "iu":
         return values.astype(dtype)
@@ -239,7 +239,7 @@ def _quantized(values: np.ndarray, details: dict[str, Any]) -> np.ndarray:
     return np.clip(np.rint(values / scale) + zero_point, np.iinfo(dtype).min, np.iinfo(dtype).max).astype(dtype)
 
 
-def _random_values(details: dict[str, Any], seed: list[int]) -> np.ndarray:
+def random_values(details: dict[str, Any], seed: list[int]) -> np.ndarray:
     """Return values over a quantized input's whole range; else 0 to 1, which fits indices as well."""
     low, high = _expressible(details) if details["quantization"][0] else (0.0, 1.0)
     return np.random.default_rng(seed).uniform(low, high, details["shape"])

@@ -204,7 +204,8 @@ def _stop(number, frame):
     raise Stop(f"signal {number}")
 
 
-try:
-    main()
-except Stop as stop:
-    sys.exit(str(stop))
+if __name__ == "__main__":  # also for what `python -c` executes
+    try:
+        main()
+    except Stop as stop:
+        sys.exit(str(stop))

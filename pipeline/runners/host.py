@@ -94,7 +94,7 @@ def save_samples(folder: Path, samples: np.ndarray) -> None:
     """Write the child's samples. Raises DataError for what is no float32 [n, *input_shape]."""
     import numpy as np
 
-    _check_samples(samples)
+    check_samples(samples)
     np.save(folder / "samples.npy", samples)
 
 
@@ -141,7 +141,7 @@ def _answer(
 
     result = read_result(folder)
     if "error" in result:
-        raise ERRORS[result["error"].pop("kind")](**result["error"])
+        raise error_of(result["error"])
     log = read_log(folder)
     runs = {
         name: ModelRun(
@@ -161,7 +161,14 @@ def _answer(
     return RunResult(found, peak_resident_bytes(folder), runs, conditions | told)
 
 
-def _check_samples(samples: np.ndarray) -> None:
+def error_of(described: dict[str, str]) -> PipelineError:
+    """Return the error that a child's `Refused` described."""
+    fields = dict(described)
+    return ERRORS[fields.pop("kind")](**fields)
+
+
+def check_samples(samples: np.ndarray) -> None:
+    """Raise DataError unless these are float32 [n, *input_shape], at least one."""
     if samples.dtype != "float32" or samples.ndim < 2 or not samples.size:
         raise DataError(
             "the samples are not what a runner takes",

@@ -1,5 +1,6 @@
-"""Makes `tiny_float32.tflite` and `tiny_int8.tflite`, one small network in two number formats, and
-`depthwise_int8.tflite`: more kinds of operators, and a scale for each channel.
+"""Makes `tiny_float32.tflite` and `tiny_int8.tflite`, one small network in two number formats,
+`tiny_int8_float_io.tflite` and `tiny_int8_uint8_io.tflite`, the int8 one with another input and output,
+and `depthwise_int8.tflite`: more kinds of operators, and a scale for each channel.
 
     python tests/data/make_models.py        from the repository's root
 
@@ -30,13 +31,13 @@ def converter(model: keras.Model) -> tf.lite.TFLiteConverter:
     return tf.lite.TFLiteConverter.from_concrete_functions([function], model)
 
 
-def int8(model: keras.Model) -> bytes:
+def int8(model: keras.Model, outside: tf.DType = tf.int8) -> bytes:
     calibration = np.random.default_rng(7).random((100, 1, 28, 28, 1), dtype=np.float32)
     quantizing = converter(model)
     quantizing.optimizations = [tf.lite.Optimize.DEFAULT]
     quantizing.representative_dataset = lambda: ([sample] for sample in calibration)
     quantizing.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    quantizing.inference_input_type = quantizing.inference_output_type = tf.int8
+    quantizing.inference_input_type = quantizing.inference_output_type = outside
     return quantizing.convert()
 
 
@@ -51,6 +52,8 @@ tiny = keras.Sequential(
 )
 (FOLDER / "tiny_float32.tflite").write_bytes(converter(tiny).convert())
 (FOLDER / "tiny_int8.tflite").write_bytes(int8(tiny))
+(FOLDER / "tiny_int8_float_io.tflite").write_bytes(int8(tiny, tf.float32))
+(FOLDER / "tiny_int8_uint8_io.tflite").write_bytes(int8(tiny, tf.uint8))
 
 make_repeatable(7)
 image = keras.Input((28, 28, 1))

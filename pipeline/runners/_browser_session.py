@@ -1,0 +1,183 @@
+"""One headless Chromium at one page on loopback, through Playwright, within limits; never left running."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import RunnerFailed
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+POLL_MILLISECONDS = 50
+LOG_LINES = 20
+PLACE_MAX = 40  # characters: Chromium puts a socket further down, and the path of a socket has at most 107
+ARGUMENTS = (
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    # Whatever else the browser would like to ask for has no address.
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+)
+
+
+class Visit:
+    """What is known of a page while it is open."""
+
+    def __init__(self) -> None:
+        self.log: list[str] = []  # the console's lines
+        self.crashed = False
+        self.foreign: list[str] = []  # addresses outside loopback that the page asked for
+        self.renderers: list[int] = []  # process ids
+
+
+def visit(
+    address: str,
+    chromium: Path,
+    results: Mapping[str, bytes],
+    names: str,
+    *,
+    seconds: float,
+    resident_megabytes: int,
+) -> list[str]:
+    """Open the page and wait until the server has its report; return the lines of its console.
+
+    Raises RunnerFailed when the browser does not start, the page crashes, overruns a limit or asks
+    for an address other than its server's. The browser has ended when this returns, however it does.
+    """
+    from playwright.sync_api import Error, TimeoutError
+
+    deadline = time.monotonic() + seconds
+    seen = Visit()
+    try:
+        with _open_page(address, chromium, seen, deadline) as page:
+            while "report" not in results:
+                _check(seen, names, resident_megabytes * 1_000_000)
+                if time.monotonic() > deadline:
+                    raise _late(names, seconds, results)
+                # Waits in Playwright's own process, so that a page which hangs cannot hold it up.
+                page.wait_for_timeout(POLL_MILLISECONDS)
+            _check(seen, names, resident_megabytes * 1_000_000)
+    except TimeoutError as error:
+        raise _late(names, seconds, results) from error
+    except Error as error:
+        _check(seen, names, resident_megabytes * 1_000_000)
+        raise RunnerFailed(
+            f"the browser with {names} failed",
+            received=" ".join(error.message.split())[-800:],
+            expected=f"{chromium} runs headless until the page is done",
+            fix=f"try `{chromium} --headless --dump-dom about:blank`; install the browser again if that fails",
+        ) from error
+    return seen.log
+
+
+@contextlib.contextmanager
+def _open_page(address: str, chromium: Path, seen: Visit, deadline: float) -> Iterator[Page]:
+    from playwright.sync_api import sync_playwright
+
+    def left() -> float:
+        return max(1.0, (deadline - time.monotonic()) * 1000)
+
+    place = tempfile.gettempdir()
+    if len(place) > PLACE_MAX:
+        place = "/tmp"
+    with tempfile.TemporaryDirectory(prefix="browser-", dir=place) as folder, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=chromium,
+            headless=True,
+            chromium_sandbox=os.geteuid() != 0,  # Chromium refuses to sandbox for root
+            args=list(ARGUMENTS),
+            env={**os.environ, "TMPDIR": folder},  # a browser that is killed leaves things there
+            timeout=left(),
+        )
+        try:
+            page = browser.new_page(service_workers="block")
+            page.route(re.compile(f"^(?!{re.escape(address)}/|data:|blob:)"), lambda route: _refuse(route, seen))
+            page.on("console", lambda message: seen.log.append(message.text.strip()))
+            page.on("pageerror", lambda error: seen.log.append(str(error)))
+            page.on("crash", lambda _: setattr(seen, "crashed", True))
+            page.goto(f"{address}/", wait_until="commit", timeout=left())
+            processes = browser.new_browser_cdp_session().send("SystemInfo.getProcessInfo")["processInfo"]
+            seen.renderers += _process_ids(processes, "renderer")
+            try:
+                yield page
+            except BaseException:
+                # One that stands still is waited for half a minute when it is asked to close.
+                for process in _process_ids(processes, "browser"):
+                    with contextlib.suppress(OSError):
+                        os.kill(process, signal.SIGKILL)
+                raise
+        finally:
+            browser.close()
+
+
+def _process_ids(processes: list[dict[str, Any]], kind: str) -> list[int]:
+    return [process["id"] for process in processes if process["type"] == kind]
+
+
+def _refuse(route: Any, seen: Visit) -> None:
+    seen.foreign.append(route.request.url)
+    route.abort()
+
+
+def _check(seen: Visit, names: str, limit_bytes: int) -> None:
+    """Raise RunnerFailed for what is wrong with the page."""
+    if seen.crashed:
+        raise RunnerFailed(
+            f"the page with {names} crashed",
+            received=f"a renderer process that ended; its last words: {last_words(seen.log)}",
+            expected="a page that lives until it is done",
+            fix="the file may be damaged, or need more memory than a page gets: inspect it, or build it again",
+        )
+    if seen.foreign:
+        raise RunnerFailed(
+            "the page asked for an address outside loopback",
+            received=seen.foreign[0],
+            expected="requests to the runner's own server; everything that LiteRT.js needs is installed from npm",
+            fix="use the version of @litertjs/core that this package names",
+        )
+    peak = peak_resident_bytes(seen.renderers)
+    if peak > limit_bytes:
+        raise RunnerFailed(
+            f"the page with {names} overran its memory limit",
+            received=f"{peak / 1e6:.0f} MB resident",
+            expected=f"at most {limit_bytes / 1e6:.0f} MB, of which an empty page with LiteRT.js takes about 190 MB",
+            fix="raise limits.resident_megabytes in the target's TOML if the model is that large",
+        )
+
+
+def peak_resident_bytes(processes: list[int]) -> int:
+    """Return the highest VmHWM of the processes that are still there, 0 where there is no /proc."""
+    peaks = [0]
+    for process in processes:
+        with contextlib.suppress(OSError):
+            status = Path(f"/proc/{process}/status").read_text()
+            peaks += [int(kilobytes) * 1024 for kilobytes in re.findall(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)]
+    return max(peaks)
+
+
+def last_words(log: list[str]) -> str:
+    """Return the end of the console: what LiteRT calls an error, and what a page's scripts threw."""
+    lines = [line for line in log if line.startswith("ERROR") or "Error: " in line.partition("\n")[0]]
+    lines = [line.partition("\n")[0] for line in lines if "WebGPU device" not in line]  # there is none, as asked for
+    return " | ".join(lines[-LOG_LINES:])[-800:] or "none"
+
+
+def _late(names: str, seconds: float, results: Mapping[str, bytes]) -> RunnerFailed:
+    return RunnerFailed(
+        f"the page with {names} overran its time limit",
+        received=f"no end after {seconds:g} s; the page was {results.get('state', b'not there yet').decode()}",
+        expected=f"an end within {seconds:g} s",
+        fix="raise limits.seconds in the target's TOML if the model is that slow",
+    )
