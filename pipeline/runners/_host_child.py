@@ -53,10 +53,17 @@ class Refused(Exception):
 class Model:
     """One loaded model; applies scales and zero points."""
 
-    def __init__(self, path: str, request: dict[str, Any], samples: np.ndarray | None, name: str = ""):
+    def __init__(
+        self,
+        path: str,
+        request: dict[str, Any],
+        samples: np.ndarray | None,
+        name: str = "",
+        open_interpreter: Callable[..., Any] | None = None,  # another one, which is asked as LiteRT's is
+    ):
         name = name or path  # as the user wrote it; the sandbox has no other path than the resolved one
         started = time.perf_counter_ns()
-        self.interpreter = Interpreter(model_path=path, num_threads=request["threads"])
+        self.interpreter = (open_interpreter or Interpreter)(model_path=path, num_threads=request["threads"])
         self.interpreter.allocate_tensors()
         self.inputs = self.interpreter.get_input_details()
         self.samples = samples
