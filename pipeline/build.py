@@ -23,7 +23,9 @@ from pipeline.files import copy_whole, write_whole
 from pipeline.history import HISTORY, append, line_of
 from pipeline.plan import BASELINE, EVALUATE, EVALUATE_BASELINE, Plan, make_plan
 from pipeline.project import ARTIFACT, BUILD_DOCUMENT, Project, published_files
+from pipeline.runner import find_runner
 from pipeline.target import DEVICES, Target
+from pipeline.target_runner import settings_of
 from pipeline.verdict import Verdict, judge, overall
 from pipeline.watch import Watch
 from pipeline.workload import Workload
@@ -44,6 +46,12 @@ def announce(
         watch.plan(stages, shipped, f"from {target.path.name}, measured on 2 cores")
     else:
         watch.plan(stages, None, "not made here before")
+
+
+def refuse_unreachable(target: Target, project: Project) -> None:
+    """Ask for the target's device, which raises what its runner raises: before minutes of training, not after."""
+    runner = find_runner(target.measured_by, project.root)
+    runner.device(settings_of(target, runner=runner))
 
 
 @contextmanager
@@ -75,6 +83,7 @@ def build_several(
 
     for target in targets:
         make_plan(target, workload, seed, project.root)
+        refuse_unreachable(target, project)
     builds: list[BuildDocument] = []
     with worker_of(targets[0], workload, project.store, project.root) as worker:
         for target in targets:
@@ -99,6 +108,7 @@ def build(
     cannot work. A failed budget is a verdict in the document, not an exception.
     """
     plan = make_plan(target, workload, seed, project.root)
+    refuse_unreachable(target, project)
     with executed(plan, target, workload, project, watch, force=force, worker=worker) as done:
         return _finished(plan, done, target, workload, seed, project, watch, force=force)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.null.cli import Project, made
+from tests.null.cli import REPOSITORY, Project, made
 
 
 @pytest.fixture
@@ -53,13 +53,18 @@ def test_a_mistake_in_the_second_target_is_found_before_the_first_is_built(two: 
 
 
 def test_all_means_the_targets_for_the_workload(two: Project) -> None:
-    for name in ("mobile", "browser", "tutorial"):
-        two.add(f"targets/{name}.toml", 'workloads = ["mnist"]\n' + (two.root / "targets/null.toml").read_text())
-    for path in (two.root / "targets").glob("*.toml"):
-        if path.stem not in ("null", "other"):
-            assert "workloads" in path.read_text()
+    for path in (REPOSITORY / "targets").glob("*.toml"):  # as the tutorial's, each is for one workload
+        two.add(f"targets/{path.name}", 'workloads = ["mnist"]\n' + (two.root / "targets/null.toml").read_text())
     text = two.run("build", "--target=all", "--workload=grey", "--dry-run").stdout
     assert text.count("train") == 2
+
+
+def test_a_device_that_is_not_there_is_said_before_anything_is_made(two: Project) -> None:
+    two.edit("targets/other.toml", 'runner = "null"', 'runner = "ssh"')
+    error = several(two, "null,other", expect=2).json("error")["error"]
+    assert "device.host is missing" in error["message"]
+    two.run("build", "--target=other", "--workload=grey", expect=2)
+    assert not two.entries()
 
 
 def test_each_is_printed_with_its_verdict(two: Project) -> None:
