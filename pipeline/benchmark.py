@@ -70,7 +70,8 @@ class Latency(_Strict):
     p90_us_interval: tuple[float, float] = Field(description="Interval of the 90th percentile, in microseconds.")
     p99_us_interval: tuple[float, float] = Field(description="Interval of the 99th percentile, in microseconds.")
     confidence: float = Field(CONFIDENCE, description="Share of such intervals that hold the true value.")
-    samples: int = Field(description="Timed invocations.")
+    samples: int = Field(description="Times that were taken.")
+    invocations_a_time: int = Field(1, description="Invocations that each of the times is the mean or median of.")
     rounds: int = Field(description="Rounds that they were taken in.")
 
 
@@ -283,6 +284,7 @@ def _measurements(
             p90_us_interval=(p90.low / 1e3, p90.high / 1e3),
             p99_us_interval=(p99.low / 1e3, p99.high / 1e3),
             samples=sum(times.size for times in blocks[name]),
+            invocations_a_time=results[-1].models[name].invocations_a_time,
             rounds=sum(len(times) for times in blocks[name]),
         )
 

@@ -122,6 +122,8 @@ class Target(Strict):
 
     _name: str = PrivateAttr("")
     _path: Path = PrivateAttr(Path())
+    _devices_path: Path = PrivateAttr(Path())
+    _from_devices: frozenset[str] = PrivateAttr(frozenset())  # keys of `device` that devices.toml gives
 
     @property
     def name(self) -> str:
@@ -130,6 +132,12 @@ class Target(Strict):
     @property
     def path(self) -> Path:
         return self._path
+
+    def place_of(self, key: str) -> tuple[Path, tuple[str, ...]]:
+        """Return the file, and the table in it, that a key of `device` comes from or belongs into."""
+        if key in self._from_devices or (self._from_devices and key not in self.device):
+            return self._devices_path, (self.name,)
+        return self.path, ("device",)
 
     @property
     def measured_by(self) -> str:
@@ -149,6 +157,8 @@ def load_target(name: str, root: Path | None = None) -> Target:
     target = read_toml(path, Target)
     if settings := _own_device(name, root):
         target = target.model_copy(update={"device": {**target.device, **settings}})
+        target._devices_path = (root or project_root()) / DEVICES
+        target._from_devices = frozenset(settings)
     target._name, target._path = name, path
     return target
 
@@ -158,7 +168,12 @@ def _own_device(target: str, root: Path | None) -> dict[str, Any]:
     path = (root or project_root()) / DEVICES
     if not path.is_file():
         return {}
-    return read_toml(path, Devices).root.get(target, {})
+    devices = read_toml(path, Devices).root
+    known = target_names(root)
+    for name in devices:
+        if name not in known:
+            raise UnknownName("target", name, known, where=str(path))
+    return devices.get(target, {})
 
 
 def read_toml(path: Path, model: type[Document]) -> Document:

@@ -37,8 +37,9 @@ def config_of(runner: ModuleType, target: Target) -> BaseModel | None:
     if target.measured_by != target.runner or not (model or target.device):
         return None  # a stand-in, which the settings do not concern, or nothing to read
     if model is None:
+        path, _ = target.place_of(next(iter(target.device)))
         raise BadTarget(
-            f"{target.path}: the runner {target.runner!r} takes no [device] settings",
+            f"{path}: the runner {target.runner!r} takes no [device] settings",
             received=f"device = {target.device}",
             expected="no [device] table, here or in devices.toml",
             fix="take the table out, or name the runner that it is for",
@@ -46,7 +47,9 @@ def config_of(runner: ModuleType, target: Target) -> BaseModel | None:
     try:
         return model.model_validate(target.device)
     except ValidationError as error:
-        raise invalid(target.path, ("device",), error, model) from error
+        first = error.errors(include_url=False)[0]["loc"]
+        path, table = target.place_of(str(first[0]) if first else "")
+        raise invalid(path, table, error, model) from error
 
 
 def find_evaluator(target: Target, root: Path | None = None) -> tuple[str, ModuleType]:

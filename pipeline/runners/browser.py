@@ -186,6 +186,7 @@ def _model_run(
         outputs=_outputs(path, told["output"], outputs) if outputs is not None else None,
         times_ns=times if settings.rounds else np.empty((0, 0), np.int64),
         kernels=f"{' '.join(kernels)}; means of batches",
+        invocations_a_time=told.get("batch", 1),
         first_answer_ns=round(told["first_answer_ms"] * 1e6),
         figures=_figures(path, told, report) if settings.rounds else {},
     )

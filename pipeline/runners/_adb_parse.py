@@ -1,0 +1,80 @@
+"""Reads what TFLite's benchmark_model prints, in the forms that its versions have.
+
+    TensorFlow 1.13   count=50 first=… curr=… min=… max=… avg=… std=…
+                      Average inference timings in us: Warmup: …, Init: …, no stats: …
+    TensorFlow 2.x    Inference timings in us: Init: …, First inference: …, Warmup (avg): …, Inference (avg): …
+                      Peak memory footprint (MB): init=… overall=…     until 2.3; then
+                      Memory footprint delta from the start of the tool (MB): init=… overall=…
+    since 2.6         the same lines behind "INFO: "
+    since 2.16        count=… std=… p5=… median=… p95=…
+    one run, or equal ones   count=1 curr=…       count=10 curr=30(all same)
+
+Source: tensorflow/lite/tools/benchmark/benchmark_model.cc and tensorflow/core/util/stats_calculator.h.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_NUMBER = r"([0-9][0-9.]*(?:e[+-]?[0-9]+)?)"
+_COUNT = re.compile(rf"\bcount={_NUMBER}")
+_FIELD = re.compile(rf"\b(curr|avg|min|max|median|p95)={_NUMBER}")
+_INIT = re.compile(rf"nference timings in us:.*?\bInit: {_NUMBER}")
+_FIRST = re.compile(rf"First inference: {_NUMBER}")
+_MEMORY = re.compile(
+    rf"(?:Memory footprint delta from the start of the tool|Peak memory footprint) \(MB\):.*?overall={_NUMBER}"
+)
+
+
+@dataclass(frozen=True)
+class Report:
+    """One run of the tool. Times in microseconds."""
+
+    count: int  # timed invocations
+    typical_us: float  # their median where it is printed, else their average
+    is_median: bool
+    p95_us: float | None
+    init_us: float | None
+    first_us: float | None
+    memory_megabytes: float | None
+    delegate: str  # what it says of the delegate that ran; "" where it says nothing
+
+
+def parse(text: str) -> Report | None:
+    """Return what the tool measured; None where it did not come to its end."""
+    counted = [line for line in text.splitlines() if _COUNT.search(line)]
+    if "nference timings in us" not in text or not counted:
+        return None
+    line = counted[-1]  # the warm-up comes first
+    fields = {name: float(value) for name, value in _FIELD.findall(line)}
+    typical = fields.get("median", fields.get("avg", fields.get("curr")))
+    count = _COUNT.search(line)
+    if typical is None or count is None:
+        return None
+    return Report(
+        count=int(float(count[1])),
+        typical_us=typical,
+        is_median="median" in fields or "avg" not in fields,
+        p95_us=fields.get("p95"),
+        init_us=_number(_INIT, text),
+        first_us=_number(_FIRST, text),
+        memory_megabytes=_number(_MEMORY, text),
+        delegate=_delegate(text),
+    )
+
+
+def _number(pattern: re.Pattern[str], text: str) -> float | None:
+    found = pattern.search(text)
+    return float(found[1]) if found else None
+
+
+def _delegate(text: str) -> str:
+    """Return the tool's own words: "Replacing 5 out of 7 node(s) with delegate (TfLiteXNNPackDelegate)", shortened."""
+    replaced = re.search(r"Replacing (\d+) out of (\d+) node\(s\) with delegate \((\w+)\)", text)
+    if replaced:
+        return f"{replaced[3]}, {replaced[1]} of {replaced[2]} operators"
+    if applied := re.search(r"Explicitly applied (\w+) delegate, and the model graph will be (\w+) executed", text):
+        return f"{applied[1]} delegate, {applied[2]}"
+    created = re.search(r"Created TensorFlow Lite (?:delegate for (\w+)|(\w+) delegate)", text)
+    return f"{created[1] or created[2]} delegate" if created else ""

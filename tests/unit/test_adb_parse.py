@@ -1,0 +1,108 @@
+"""benchmark_model's reports, in the forms that its versions print; the numbers are made up."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.runners._adb_parse import parse
+
+TF_1_13 = """STARTING!
+Min num runs: [50]
+Loaded model /data/local/tmp/m.tflite
+resolved reporter
+Initialized session in 9.9ms
+Running benchmark for at least 1 iterations and at least 0.5 seconds
+count=7 first=1274 curr=667 min=667 max=1274 avg=766.9 std=209
+
+Running benchmark for at least 50 iterations and at least 1 seconds
+count=50 first=667 curr=668 min=666 max=668 avg=667.6 std=39
+
+Average inference timings in us: Warmup: 766.9, Init: 9933, no stats: 667.6
+"""
+TF_2_3 = """STARTING!
+Graph: [/data/local/tmp/m.tflite]
+count=15 first=49060 curr=33682 min=32825 max=49060 avg=34825.1 std=3930
+
+count=50 first=32891 curr=33978 min=32641 max=34005 avg=33209.4 std=450
+
+Inference timings in us: Init: 855, First inference: 49060, Warmup (avg): 34825.1, Inference (avg): 33209.4
+Note: as the benchmark tool itself affects memory footprint, the following is only APPROXIMATE
+Peak memory footprint (MB): init=0 overall=12.8672
+"""
+TF_2_9 = """INFO: STARTING!
+INFO: Created TensorFlow Lite XNNPACK delegate for CPU.
+VERBOSE: Replacing 5 out of 7 node(s) with delegate (TfLiteXNNPackDelegate) node, yielding 2 partitions.
+INFO: count=1 curr=1041765
+
+INFO: count=50 first=977738 curr=964908 min=911877 max=1112273 avg=1.04176e+06 std=39112
+
+INFO: Inference timings in us: Init: 6418, First inference: 1041765, Warmup (avg): 1.04176e+06, Inference (avg): 971535
+INFO: Memory footprint delta from the start of the tool (MB): init=6.14844 overall=109.848
+"""
+TF_2_16 = """INFO: Explicitly applied GPU delegate, and the model graph will be completely executed by the delegate.
+INFO: count=5 first=1064 curr=1059 min=1059 max=1064 avg=1060 std=1 p5=1059 median=1059 p95=1064
+
+INFO: count=50 first=1060 curr=1057 min=1054 max=1065 avg=1057 std=2 p5=1054 median=1056 p95=1063
+
+INFO: Inference timings in us: Init: 87639, First inference: 1064, Warmup (avg): 1060, Inference (avg): 1057
+INFO: Memory footprint delta from the start of the tool (MB): init=14.4414 overall=14.8164
+INFO: Overall peak memory footprint (MB) via periodic monitoring: 25.0508
+"""
+
+
+def test_the_oldest_form() -> None:
+    found = parse(TF_1_13)
+    assert found
+    assert (found.count, found.typical_us, found.is_median, found.p95_us) == (50, 667.6, False, None)
+    assert (found.init_us, found.first_us, found.memory_megabytes, found.delegate) == (9933, None, None, "")
+
+
+def test_the_form_before_delegates_were_told() -> None:
+    found = parse(TF_2_3)
+    assert found
+    assert (found.count, found.typical_us, found.memory_megabytes) == (50, 33209.4, 12.8672)
+    assert (found.init_us, found.first_us) == (855, 49060)
+
+
+def test_the_form_with_levels_and_exponents() -> None:
+    found = parse(TF_2_9)
+    assert found
+    assert found.typical_us == 1_041_760
+    assert found.delegate == "TfLiteXNNPackDelegate, 5 of 7 operators"
+    assert found.memory_megabytes == 109.848
+
+
+def test_the_newest_form_with_percentiles() -> None:
+    found = parse(TF_2_16)
+    assert found
+    assert (found.typical_us, found.is_median, found.p95_us) == (1056, True, 1063)
+    assert found.delegate == "GPU delegate, completely"
+    assert found.memory_megabytes == 14.8164
+
+
+@pytest.mark.parametrize(
+    "line", ["count=1 curr=30", "count=50 curr=30(all same)", "count=50 curr=30(all same) p5=30 median=30 p95=30"]
+)
+def test_one_value_alone(line: str) -> None:
+    found = parse(f"INFO: {line}\nINFO: Inference timings in us: Init: 1, First inference: 2, Inference (avg): 30\n")
+    assert found
+    assert found.typical_us == 30
+
+
+def test_android_log_lines_are_read_as_well() -> None:
+    text = "\n".join(f"07-14 13:23:15.443 25289 25289 I tflite  : {line}" for line in TF_2_16.splitlines())
+    assert parse(text) == parse(TF_2_16)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "Segmentation fault",
+        TF_2_16.split("INFO: Inference timings")[0],
+        "INFO: Inference timings in us: Init: 1",
+        "count=abc\nInference timings in us: Init: 1",
+    ],
+)
+def test_what_did_not_end_is_no_report(text: str) -> None:
+    assert parse(text) is None
