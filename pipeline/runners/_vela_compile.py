@@ -59,14 +59,17 @@ def vela_distribution() -> Distribution:
         ) from error
 
 
-def compile_model(path: Path, source: bytes, options: list[str], *, seconds: float, megabytes: int) -> Compiled:
-    """Compile a file's bytes; `path` names the file in errors.
+def compile_model(path: Path, options: list[str], *, seconds: float, megabytes: int) -> tuple[ModelFile, Compiled]:
+    """Read and compile a file; return it as it was, and what became of it.
 
-    Raises RunnerFailed when Vela refuses or crashes, overruns a limit, or writes what cannot be read.
+    Raises BadModelFile for a file that is no model, RunnerFailed when Vela refuses or crashes,
+    overruns a limit, or writes what cannot be read.
     """
+    source = read_model(path)
+    _refuse_packed(path, source)
     with tempfile.TemporaryDirectory(prefix="pipeline-vela-") as name:
         folder = Path(name)
-        (folder / "model.tflite").write_bytes(source)  # the outputs are named after it
+        (folder / "model.tflite").write_bytes(source.content)  # the outputs are named after it
         _run(path, folder, options, seconds, megabytes * 1_000_000)
         try:
             model = read_model(folder / "out" / "model_vela.tflite")
@@ -80,7 +83,7 @@ def compile_model(path: Path, source: bytes, options: list[str], *, seconds: flo
                 expected="a readable model_vela.tflite and a summary of one line",
                 fix=_reinstall(),
             ) from error
-        return Compiled(model, _numbers(row), tuple(dict.fromkeys(_REASON.findall(_log(folder)))))
+        return source, Compiled(model, _numbers(row), tuple(dict.fromkeys(_REASON.findall(_log(folder)))))
 
 
 def _run(path: Path, folder: Path, options: list[str], seconds: float, limit_bytes: int) -> None:
@@ -125,6 +128,24 @@ def _run(path: Path, folder: Path, options: list[str], seconds: float, limit_byt
             received=f"{ending}; Vela says: {words or 'nothing'}",
             expected="exit code 0",
             fix="change what Vela names: a setting of [device], or an operator that `invoke inspect` lists",
+        )
+
+
+def _refuse_packed(path: Path, model: ModelFile) -> None:
+    """Raise RunnerFailed for weights of less than a byte: Vela 5.2 ends with SIGFPE on them and says nothing."""
+    packed = [
+        f"{operator.name} {number} ({graph.tensors[index].dtype})"
+        for graph in model.subgraphs
+        for number, operator in enumerate(graph.operators)
+        for index in operator.inputs
+        if index >= 0 and 0 < graph.tensors[index].element_bits < 8
+    ]
+    if packed:
+        raise RunnerFailed(
+            f"Vela cannot compile {path}: it takes no weights of less than a byte",
+            received=", ".join(packed),
+            expected="int8 or uint8 weights",
+            fix='give these operators the scheme "int8", and leave pack_int4 out of the recipe',
         )
 
 

@@ -21,7 +21,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 from pipeline.errors import RunnerFailed
 from pipeline.files import sha256_of
-from pipeline.flatbuffer import read_model
 from pipeline.lookup import project_root
 from pipeline.runner import Device, Figure, ModelRun, RunResult, Settings
 from pipeline.runners._files import check_model_file
@@ -149,9 +148,8 @@ def _compiled(path: Path, config: Config, settings: Settings) -> ModelRun:
     import numpy as np
 
     check_model_file(path)
-    source = read_model(path)
-    found = compile_model(
-        path, source.content, _options(config), seconds=settings.seconds, megabytes=settings.resident_megabytes
+    source, found = compile_model(
+        path, _options(config), seconds=settings.seconds, megabytes=settings.resident_megabytes
     )
     total, on_npu = len(operator_names(source)), 0
     if NPU_OPERATOR in operator_names(found.model):  # what is in neither place was folded into the command stream

@@ -7,10 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
+import ai_edge_litert.schema_py_generated as schema
+import flatbuffers
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
@@ -184,11 +188,29 @@ def test_what_vela_refuses_is_said_in_its_words() -> None:
 
 def test_a_crash_of_the_compiler_names_signal_and_file(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its parser ends with a signal on a file that is cut off, which the runner itself refuses before."""
+    cut = replace(read_model(INT8), content=INT8.read_bytes()[:1500])
+    monkeypatch.setattr(_vela_compile, "read_model", lambda path: cut)
     with pytest.raises(RunnerFailed) as caught:
-        _vela_compile.compile_model(INT8, INT8.read_bytes()[:1500], [], seconds=30, megabytes=2048)
+        compiled(INT8)
     assert "SIGSEGV" in caught.value.received
     assert "Failed to load TfLite model" in caught.value.received
     assert str(INT8) in caught.value.message
+
+
+def test_int4_weights_which_crash_vela_are_named_before(tmp_path: Path) -> None:
+    content = schema.ModelT.InitFromObj(schema.Model.GetRootAs(INT8.read_bytes()))
+    for tensor in content.subgraphs[0].tensors:
+        if list(tensor.shape) == [10, 72]:
+            tensor.type = schema.TensorType.INT4
+            content.buffers[tensor.buffer].data = np.full(360, 0x11, np.uint8)
+    builder = flatbuffers.Builder()
+    builder.Finish(content.Pack(builder), b"TFL3")
+    path = tmp_path / "int4.tflite"
+    path.write_bytes(builder.Output())
+    with pytest.raises(RunnerFailed, match="less than a byte") as caught:
+        compiled(path)
+    assert caught.value.received == "FULLY_CONNECTED 2 (int4)"
+    assert 'scheme "int8"' in caught.value.fix
 
 
 def child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
