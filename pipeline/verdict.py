@@ -69,10 +69,12 @@ def judge(
     for metric, quantile in (("latency_p50_ms", "p50_us"), ("latency_p90_ms", "p90_us")):
         if getattr(budgets, metric) is not None:
             verdicts.append(_latency(metric, getattr(budgets, metric), quantile, measurement))
-    device = measurement.device if measurement else None
-    speedup = measurement.speedup if measurement and not (device and device.emulated) else None
+    speedup = measurement.speedup if measurement else None
     memory = measurement.memory_bytes if measurement else None
     add("speedup_min", *((speedup.value, (speedup.low, speedup.high)) if speedup else (None, None)), at_most=False)
+    if measurement and measurement.device.emulated and budgets.speedup_min is not None:
+        note = f"emulated on {measurement.device.name}: its time decides nothing"
+        verdicts[-1] = verdicts[-1].model_copy(update={"verdict": "not applicable", "note": note})
     add("memory_bytes", *((memory.value, (memory.low, memory.high)) if memory else (None, None)), at_most=True)
     for metric in DEVICE_BUDGETS:
         figure = measurement.figures.get(metric.removesuffix("_min").removesuffix("_max")) if measurement else None

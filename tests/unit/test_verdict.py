@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.benchmark import Interval, Latency, Measurement
+from pipeline.benchmark import DeviceCheck, Interval, Latency, Measurement
 from pipeline.runner import Device, Figure
 from pipeline.target import Budgets
 from pipeline.verdict import Verdict, exit_code, judge, overall, undecided
@@ -174,6 +174,73 @@ def test_what_binds_and_was_not_measured_does_not_pass(metric: str, measured: di
     assert (verdict.verdict, verdict.measured, verdict.interval) == ("inconclusive", None, None)
     assert verdict.note
     assert undecided([verdict]) == [], "more rounds cannot measure what was not measured"
+
+
+@pytest.mark.parametrize("budget", [{"latency_p50_ms": latency(0.001)}, {"speedup_min": 100.0}, {"speedup_min": 0.1}])
+def test_emulated_time_decides_nothing(budget: dict[str, Any]) -> None:
+    found = measurement()
+    emulated = found.device.model_copy(update={"emulated": True})
+    seen = found.model_copy(
+        update={"device": emulated, "latency": found.latency.model_copy(update={"device": emulated})}
+    )
+    verdict = judged(budget, measurement=seen)
+    assert verdict.verdict == "not applicable"
+    assert "emulated on a phone" in verdict.note
+    assert judged(budget).verdict in ("pass", "fail")
+
+
+def test_an_estimate_is_called_one() -> None:
+    figures = {"npu_cycles": Figure(value=8000, estimated=True, note="of a compiler")}
+    verdict = judged({"npu_cycles_max": 8000}, measurement=measurement().model_copy(update={"figures": figures}))
+    assert (verdict.verdict, verdict.note) == ("pass", "an estimate: of a compiler")
+
+
+def test_a_figure_that_is_not_told_does_not_pass() -> None:
+    silent = measurement().model_copy(update={"figures": {}})
+    assert judged({"arena_bytes": 10**6}, measurement=silent).verdict == "inconclusive"
+    assert judged({"npu_operator_share_min": 0.0}, measurement=silent).verdict == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("limit", "p95_us", "expected"),
+    [
+        (0.3, 250, "pass"),  # 95% of the single invocations lie within the limit
+        (0.3, 310, "inconclusive"),
+        (0.3, None, "inconclusive"),
+        (0.1, 50, "pass"),
+        (0.1, None, "fail"),  # not even the means lie within it
+    ],
+)
+def test_a_90th_percentile_of_means_decides_by_what_bounds_it(
+    limit: float, p95_us: float | None, expected: str
+) -> None:
+    found = measurement()
+    figures = {} if p95_us is None else {"p95_us": Figure(value=p95_us)}
+    seen = found.model_copy(
+        update={"figures": figures, "latency": found.latency.model_copy(update={"invocations_a_time": 50})}
+    )
+    assert judged({"latency_p90_ms": latency(limit)}, measurement=seen).verdict == expected
+
+
+@pytest.mark.parametrize(
+    ("differences", "beyond", "expected"), [(0, 0, "pass"), (2, 0, "pass"), (3, 0, "fail"), (1, 1, "fail")]
+)
+def test_answers_beyond_rounding_fail_without_a_budget(differences: int, beyond: int, expected: str) -> None:
+    check = DeviceCheck(
+        samples=1000,
+        differences=differences,
+        differences_max=2,
+        steps_max=1,
+        beyond_steps_max=beyond,
+        largest_difference_steps=1.0,
+        first_difference="operator 3 SOFTMAX",
+        test_samples=1000,
+        accuracy=0.99,
+        host_accuracy=0.99,
+    )
+    verdict = judged({}, measurement=measurement().model_copy(update={"device_check": check}))
+    assert (verdict.metric, verdict.verdict, verdict.measured) == ("device_differences_max", expected, differences)
+    assert "SOFTMAX" in verdict.note
 
 
 def test_only_budgets_that_are_set_are_judged() -> None:
