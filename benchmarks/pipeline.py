@@ -7,6 +7,7 @@
               time until a person sees how long it takes, evaluation of the test split,
               browser after mobile, and the build where nothing changed
     list      `invoke --list` against the same command on an empty tasks.py
+    targets   all five targets from a cold store, in one command, against mobile alone; their limits
     latency   `invoke bench` against a minimal loop over Interpreter.invoke, and litert-benchmark
 
 Prints Markdown rows: figure, measured, limit. They are kept in RESULTS.md.
@@ -88,8 +89,15 @@ def measure_build(work: Path) -> None:
     row("TensorFlow imported then", str(bool(re.search(r"\| +tensorflow", traced.stderr))), "False")
     browser, _ = invoke("build", "--target=browser", cwd=first)
     row("browser after mobile, share of mobile's time", ratio(browser, cold), "at most 0.5")
-    invoke("build", "--target=tutorial", "--workload=mnist_dense", cwd=first)
-    print_limits(first)
+
+
+def measure_targets(work: Path) -> None:
+    one, five = project(work / "one"), project(work / "five")
+    alone, _ = invoke("build", "--target=mobile", cwd=one)
+    together, _ = invoke("build", "--target=mobile,raspberry-pi,microcontroller,ethos-u55,browser", cwd=five)
+    row(f"five targets, cold ({together:.0f} s), over mobile alone ({alone:.0f} s)", ratio(together, alone), "1.5")
+    invoke("build", "--target=tutorial", "--workload=mnist_dense", cwd=five)
+    print_limits(five)
 
 
 def print_limits(folder: Path) -> None:
@@ -213,7 +221,7 @@ def loop(model: str) -> None:
     print(float(np.median(times[len(times) // 10 :])) / 1000)
 
 
-FIGURES = {"build": measure_build, "list": measure_list, "latency": measure_latency}
+FIGURES = {"build": measure_build, "targets": measure_targets, "list": measure_list, "latency": measure_latency}
 
 
 def ratio(ours: float, theirs: float) -> str:

@@ -10,7 +10,7 @@ from pipeline.lookup import PACKAGE
 from pipeline.target import load_target, target_names
 
 REPOSITORY = PACKAGE.parent
-ROW = re.compile(r"^\| (\w+) \| `(\w+)` \| ([\d.e+]+) \| (-?[\d.e+-]+) \|", re.MULTILINE)
+ROW = re.compile(r"^\| ([\w-]+) \| `(\w+)` \| ([\d.e+]+) \| (-?[\d.e+-]+) \|", re.MULTILINE)
 RECORDED = {
     (target, metric): (float(limit), float(measured))
     for target, metric, limit, measured in ROW.findall((REPOSITORY / "benchmarks" / "RESULTS.md").read_text())
