@@ -137,15 +137,15 @@ def _differences(ours: np.ndarray, theirs: np.ndarray, step: float) -> np.ndarra
 def _steps_apart(ours: np.ndarray, theirs: np.ndarray, step: float) -> np.ndarray:
     """Return, for each sample that the two put into different classes, how far apart the classes lie, in steps.
 
-    The larger of both distances: float64 [differing samples]. What holds no number is of no class.
+    In the evaluating runner's outputs, float64 [differing samples]: a tie there may fall either way, however
+    far the device has moved each of the two. What holds no number is of no class.
     """
     import numpy as np
 
     one, other = ours.argmax(axis=1), theirs.argmax(axis=1)
     at = np.flatnonzero((one != other) | ~np.isfinite(theirs).all(axis=1))
     with np.errstate(invalid="ignore"):
-        distances = [np.abs(outputs[at, one[at]] - outputs[at, other[at]]) for outputs in (ours, theirs)]
-    apart = np.maximum(*distances).astype(np.float64) / step
+        apart = np.abs(ours[at, one[at]] - ours[at, other[at]]).astype(np.float64) / step
     apart[~np.isfinite(theirs[at]).all(axis=1)] = NO_NUMBER_STEPS
     return apart
 

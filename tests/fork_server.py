@@ -75,7 +75,9 @@ class ForkServer:
 def serve() -> None:
     sys.path.insert(0, str(ROOT))
     import pipeline._untrusted_child as _untrusted_child
-    import pipeline.inspect  # noqa: F401
+    import pipeline.inspect
+    import pipeline.operator_cuts
+    import pipeline.steps.slim  # noqa: F401
     from pipeline.runners import _host_child, _limited
 
     programs = {"_host_child": _host_child.main, "_untrusted_child": _untrusted_child.main}

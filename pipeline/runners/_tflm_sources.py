@@ -103,9 +103,8 @@ def _header(content: bytes) -> str:
 
 
 def _resolver(operators: Sequence[str]) -> str:
-    added = "".join(
-        f"  if (resolver.{method_of(operator)}() != kTfLiteOk) return kTfLiteError;\n" for operator in operators
-    )
+    """Return the header. Its classes are named within both namespaces that releases of TFLite Micro have."""
+    added = "".join(f"  if (resolver.{method_of(operator)}() != kTfLiteOk) return false;\n" for operator in operators)
     return (
         textwrap.dedent(
             f"""\
@@ -114,12 +113,23 @@ def _resolver(operators: Sequence[str]) -> str:
 
             #include "tensorflow/lite/micro/micro_mutable_op_resolver.h"
 
-            // The operators that model.tflite uses, and no other.
-            using ModelOpResolver = tflite::MicroMutableOpResolver<{len(operators)}>;
+            namespace tflite {{
+            namespace micro {{}}
+            }}  // namespace tflite
 
-            inline TfLiteStatus AddModelOps(ModelOpResolver& resolver) {{
+            namespace model_ops {{
+
+            // Some releases of TFLite Micro have their classes in tflite, others in tflite::micro.
+            using namespace ::tflite;
+            using namespace ::tflite::micro;
+
+            // The operators that model.tflite uses, and no other.
+            using Resolver = MicroMutableOpResolver<{max(1, len(operators))}>;
+
+            // Returns false where the resolver refuses one, as it does when it is asked a second time.
+            inline bool Add(Resolver& resolver) {{
             """
         )
         + added
-        + "  return kTfLiteOk;\n}\n\n#endif  // MODEL_OPS_H_\n"
+        + "  return true;\n}\n\n}  // namespace model_ops\n\n#endif  // MODEL_OPS_H_\n"
     )

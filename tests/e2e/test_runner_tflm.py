@@ -296,13 +296,14 @@ def test_the_c_array_holds_the_files_bytes_aligned(path: Path, tmp_path: Path) -
     assert sha256(path.read_bytes()).hexdigest() in written["model.cc"].decode()
 
 
+@pytest.mark.parametrize("namespace", ["tflite", "tflite::micro"])
 @pytest.mark.parametrize("path", [INT8, BRANCHING], ids=lambda path: path.stem)
-def test_the_resolver_adds_exactly_the_operators_that_are_used(path: Path, tmp_path: Path) -> None:
+def test_the_resolver_adds_exactly_the_operators_that_are_used(path: Path, namespace: str, tmp_path: Path) -> None:
     used = {operator.name for operator in read_model(path).subgraphs[0].operators}
     written = tflm.run({"model": path}, None, Settings(outputs=False)).models["model"].files
     methods = {operator: re.sub("_", "", operator.title()) for operator in sorted(used | {"TANH", "MUL"})}
-    stub = stub_resolver({f"Add{name}": operator for operator, name in methods.items()})
-    main = '#include "model_ops.h"\nint main() { ModelOpResolver r; return AddModelOps(r) == kTfLiteOk ? 0 : 1; }\n'
+    stub = stub_resolver({f"Add{name}": operator for operator, name in methods.items()}, namespace)
+    main = '#include "model_ops.h"\nint main() { model_ops::Resolver r; return model_ops::Add(r) ? 0 : 1; }\n'
     header = "tensorflow/lite/micro/micro_mutable_op_resolver.h"
     write(tmp_path, {**written, "main.cc": main.encode(), header: stub.encode()})
     compiled(tmp_path, "main.cc")
@@ -311,14 +312,14 @@ def test_the_resolver_adds_exactly_the_operators_that_are_used(path: Path, tmp_p
     assert sorted(done.stdout.split()) == sorted([*used, f"room={len(used)}"])
 
 
-def stub_resolver(methods: dict[str, str]) -> str:
+def stub_resolver(methods: dict[str, str], namespace: str) -> str:
     """Return a stand-in for TFLite Micro's header: the same signatures, which print what is added."""
     added = "".join(f'  TfLiteStatus {method}() {{ return Add("{name}"); }}\n' for method, name in methods.items())
     return f"""
 #pragma once
 #include <cstdio>
+namespace {namespace} {{
 enum TfLiteStatus {{ kTfLiteOk = 0, kTfLiteError = 1 }};
-namespace tflite {{
 template <unsigned int tOpCount>
 class MicroMutableOpResolver {{
  public:

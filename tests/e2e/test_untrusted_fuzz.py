@@ -60,6 +60,12 @@ def _check_case(number: int, path: Path) -> None:
             assert isinstance(untrusted.inspect_untrusted(path), Inspection)
         except BadModelFile as error:
             _check_error(error)
+        if number % 5 == 0:  # what `bench --profile` does with a file first
+            try:
+                answer, _ = untrusted.ask("cut", path, path.parent, cuts_max=3)
+                assert answer["cuts"][-1] == len(answer["operators"])
+            except (BadModelFile, RunnerFailed) as error:
+                _check_error(error)
         try:
             result = host.run({"model": path}, None, SETTINGS)
             assert isinstance(result, RunResult)

@@ -38,6 +38,12 @@ def test_bench_finds_a_workload_that_was_given_by_path(project: Project, tmp_pat
         assert [result["workload"] for result in results] == ["mine"]
 
 
+def test_operators_are_not_timed_where_there_are_no_times(built: Project) -> None:
+    result = built.run("bench", "--target=null", "--profile", "--json")
+    assert result.json("bench")["results"][0]["profile"] is None
+    assert "gives no times" in result.stderr
+
+
 def test_bench_measures_the_others_when_one_build_is_broken(built: Project) -> None:
     other = built.root / "artifacts" / "grey" / "gone"
     shutil.copytree(built.artifact().parent, other)

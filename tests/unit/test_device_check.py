@@ -105,8 +105,9 @@ def test_equal_answers_pass() -> None:
         ([5, 5, 0], [4, 5, 0]),  # a tie, of which the first is taken
         ([5, 4, 0], [5, 6, 0]),
         ([5, 4, 0], [4, 5, 0]),
+        ([5, 5, 0], [4, 6, 0]),
     ],
-    ids=["a tie", "one output moves by two", "both by one"],
+    ids=["a tie", "one output moves by two", "both by one", "a tie that both part"],
 )
 def test_classes_one_step_apart_may_change_places(ours: list[float], theirs: list[float]) -> None:
     found = check({7: ours}, {7: theirs})
@@ -116,8 +117,8 @@ def test_classes_one_step_apart_may_change_places(ours: list[float], theirs: lis
 
 @pytest.mark.parametrize(
     ("ours", "theirs"),
-    [([5, 3, 0], [4, 5, 0]), ([5, 4, 0], [3, 5, 0])],
-    ids=["two apart here", "two apart there"],
+    [([5, 3, 0], [4, 5, 0]), ([5, 3, 0], [4, 4.5, 0])],
+    ids=["two apart", "two apart, and less there"],
 )
 def test_one_answer_two_steps_away_fails(ours: list[float], theirs: list[float]) -> None:
     found = check({7: ours}, {7: theirs})
@@ -167,9 +168,9 @@ def test_ten_operators_are_not_deep() -> None:
 
 
 def test_a_float_output_has_steps_of_its_range() -> None:
-    row, near, far = [3, 2.9999, 0], [2.9999, 3, 0], [2.99, 3, 0]
-    assert check({7: row}, {7: near}, model=TINY_FLOAT, step=1.0).beyond_steps_max == 0
-    beyond = check({7: row}, {7: far}, model=TINY_FLOAT, step=1.0)
+    near, far, other = [3, 2.9999, 0], [3, 2.99, 0], [2.9, 3, 0]
+    assert check({7: near}, {7: other}, model=TINY_FLOAT, step=1.0).beyond_steps_max == 0
+    beyond = check({7: far}, {7: other}, model=TINY_FLOAT, step=1.0)
     assert (beyond.differences, beyond.beyond_steps_max) == (1, 1)
 
 
