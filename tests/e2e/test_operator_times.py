@@ -24,7 +24,7 @@ from pipeline.errors import BadModelFile
 from pipeline.operator_cuts import cut, kernels
 from pipeline.operator_times import OperatorTimes, operator_times
 from pipeline.prefix import prefix_model
-from pipeline.report.tables import print_bench
+from pipeline.report.bench import print_bench
 from pipeline.runner import Device, ModelRun, RunResult, Settings
 from pipeline.runners import host
 from pipeline.steps._pack import pack
