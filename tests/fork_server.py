@@ -11,6 +11,7 @@ while it runs: the hard limit and the peak at its end remain.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -80,6 +81,7 @@ def serve() -> None:
     import pipeline.steps.slim  # noqa: F401
     from pipeline.runners import _host_child, _limited
 
+    gc.freeze()  # a collection in a fork would write to, and so copy, every page of it
     programs = {"_host_child": _host_child.main, "_untrusted_child": _untrusted_child.main}
     for line in sys.stdin:
         request = json.loads(line)
