@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # An ssh server and client, and an arm64 board without the board: an emulator, Debian's arm64 Python and the
-# interpreter's wheel, in tests/.arm64 (see tests/e2e/arm64.py).
+# interpreter's wheel, in tests/.arm64 (see tests/e2e/test_runner_ssh.py).
 set -euo pipefail
 export DEBIAN_FRONTEND=noninteractive
 apt-get install -y -qq openssh-server openssh-client qemu-user-static >/dev/null

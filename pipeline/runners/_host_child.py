@@ -118,7 +118,7 @@ def time_rounds(models: list[Model], rounds: int) -> list[np.ndarray]:
     counts = [_calibrate(model.interpreter.invoke) for model in models]
     times = [np.empty((rounds, count), np.int64) for _, count in counts]
     for number in range(rounds):
-        turns = list(zip(models, counts, times))  # noqa: B905  (Python 3.9, on boards)
+        turns = list(zip(models, counts, times))
         for model, (warm_up, count), table in turns if number % 2 == 0 else reversed(turns):
             model.set_sample(number)
             _timed(model.interpreter.invoke, warm_up)
@@ -143,7 +143,7 @@ def _load_between(before: Any, after: Any) -> dict[str, float | None]:
     """Return which share of all cores' time others used, and the hypervisor took, between two clocks."""
     if before is None or after is None:
         return {"other_load": None, "steal": None}
-    wall, own, busy, steal = (new - old for new, old in zip(after, before))  # noqa: B905  (Python 3.9, on boards)
+    wall, own, busy, steal = (new - old for new, old in zip(after, before))
     cores = max(1e-9, wall * (os.cpu_count() or 1))
     return {"other_load": min(1.0, max(0.0, (busy - own) / cores)), "steal": min(1.0, max(0.0, steal / cores))}
 
@@ -284,10 +284,7 @@ def _answer(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
     if request["samples"]:
         samples = np.load(folder / "samples.npy", mmap_mode="r")
         samples.max()  # brings every page in, also without a model, whose growth it is not
-    models = [
-        _load(path, name, request, samples)
-        for path, name in zip(request["models"], request["names"])  # noqa: B905
-    ]
+    models = [_load(path, name, request, samples) for path, name in zip(request["models"], request["names"])]
     for index, model in enumerate(models):
         if request["outputs"]:
             np.save(folder / f"{index}.outputs.npy", np.stack(list(model.outputs())))

@@ -14,21 +14,23 @@ from __future__ import annotations
 import functools
 import io
 import json
+import math
 import re
 import secrets
 import shlex
+import shutil
 import subprocess
-import tarfile
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from pipeline.errors import EnvironmentUnsuited, RequestError
+from pipeline.lookup import project_root
 from pipeline.runner import Device, RunResult, Settings
 from pipeline.runners._files import check_model_file
 from pipeline.runners._ssh_errors import board_error, connection_error
@@ -45,12 +47,17 @@ EVALUATED_BY = "host"
 REMOTE = Path(__file__).with_name("_ssh_remote.py")
 # Reads the script by its length; what follows on standard input is the script's own.
 BOOTSTRAP = "import sys;exec(sys.stdin.buffer.read(int(sys.stdin.buffer.readline())))"
+# Takes seconds, and what is run. It ends a Python that does not start, or waits for a connection that died without
+# a word. Boards without coreutils do without. exec: no shell stays between, so that signals arrive.
+WATCHED = 'command -v timeout >/dev/null || exec "$@"; exec timeout -k 5 "$0" "$@"'
 ALIVE_SECONDS = 5  # between two questions whether the other side is still there; three may stay without an answer
-TRANSFER_SECONDS = 60  # for both ways, and for Python to start
+TRANSFER_SECONDS = 60  # for both ways, and for Python to start; and besides, for what is sent:
+SLOWEST_BYTES_A_SECOND = 500_000
+END_SECONDS = 2  # for the board to end by itself what is out of time
 POLL_SECONDS = 0.05
 LOG_BYTES = 20_000
-# What varies without making it another device.
-DESCRIBED = ("machine", "system", "cores", "python", "ai-edge-litert", "tflite-runtime", "numpy")
+# What enters the fingerprint, of what the board tells.
+DESCRIBED = ("machine", "system", "cores", "processor", "python", "ai-edge-litert", "tflite-runtime", "numpy")
 
 
 class Config(BaseModel):
@@ -64,9 +71,17 @@ class Config(BaseModel):
     key: str | None = Field(None, description="Path of the private key; left out: as ssh's configuration says.")
     known_hosts: str | None = Field(None, description="Path of the known hosts; left out: as ssh's configuration says.")
     config_file: str | None = Field(None, description="Path of an ssh configuration to read instead of the user's.")
-    remote_python: str = Field("python3", min_length=1, description="Python on the board: a name or an absolute path.")
-    remote_folder: str = Field("/tmp", min_length=1, description="Folder on the board for the temporary folder.")
+    remote_python: str = Field(
+        "python3", min_length=1, description="Python on the board: a name or a path, ~/ allowed."
+    )
+    remote_folder: str | None = Field(
+        None, min_length=1, description="Folder on the board for the temporary folder; left out: its TMPDIR, or /tmp."
+    )
+    cpus: tuple[int, ...] | None = Field(
+        None, min_length=1, description="Numbers of the cores that the interpreter may use; left out: all."
+    )
     connect_timeout_seconds: int = Field(10, ge=1, le=600, description="Seconds until the connection must stand.")
+    options: tuple[str, ...] = Field((), description="Further options for ssh -o, such as ProxyJump=gateway.")
     device_class: str | None = Field(None, min_length=1, description="Class for latency budgets; else linux-<machine>.")
     emulated: bool | None = Field(None, description="Whether an emulator stands in; left out: found out.")
 
@@ -78,12 +93,23 @@ class Config(BaseModel):
             raise ValueError("a name or address, which has no spaces and does not start with -")
         return value
 
+    @field_validator("options")
+    @classmethod
+    def _are_options(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        for value in values:
+            if not re.fullmatch(r"[A-Za-z]+[ =]\S.*", value):
+                raise ValueError("options of ssh_config, each Name=value")
+        return values
+
     @field_validator("key", "known_hosts", "config_file")
     @classmethod
     def _is_a_file(cls, value: str | None) -> str | None:
-        if value is not None and not Path(value).expanduser().is_file():
+        if value is None:
+            return None
+        path = project_root() / Path(value).expanduser()  # where relative paths start
+        if not path.is_file():
             raise ValueError("the path of a file that exists")
-        return value and str(Path(value).expanduser().resolve())
+        return str(path.resolve())
 
 
 def device(settings: Settings) -> Device:
@@ -129,52 +155,57 @@ def _config(settings: Settings) -> Config:
 def _ask(
     config: Config, models: Mapping[str, Path], samples: np.ndarray | None, settings: Settings, folder: Path
 ) -> tuple[Device, dict[str, Any]]:
-    """Run the child on the board; put its files into `folder`; return the board and `remote-result.json`."""
+    """Run the child on the board; put its files into `folder`; return the board, and its answer but for the files."""
     marker = f"answer-{secrets.token_hex(8)}"
     seconds = settings.seconds * max(1, len(models))
     names = ", ".join(map(str, models.values())) or "no model"
-    remote = {
-        "marker": marker,
-        "python": config.remote_python,
-        "folder": config.remote_folder,
-        "seconds": seconds,
-        "bytes": settings.resident_megabytes * 1_000_000,
+    sent_as = [f"{number}.tflite" for number in range(len(models))]
+    asked = child_request(models, samples, settings) | {"models": sent_as}
+    (folder / "request.json").write_text(json.dumps(asked), encoding="utf-8")
+    files = {
+        "request.json": folder / "request.json",
+        CHILD.name: CHILD,
+        **dict(zip(sent_as, models.values(), strict=True)),
     }
     if samples is not None:
         save_samples(folder, samples)
-    sent_as = [f"{number}.tflite" for number in range(len(models))]
-    request = child_request(models, samples, settings) | {"models": sent_as}
+        files["samples.npy"] = folder / "samples.npy"
+    sizes = {name: path.stat().st_size for name, path in files.items()}
+    transfer_seconds = TRANSFER_SECONDS + sum(sizes.values()) // SLOWEST_BYTES_A_SECOND
+    request = {
+        "marker": marker,
+        "python": config.remote_python,
+        "folder": config.remote_folder,
+        "cpus": config.cpus,
+        "seconds": seconds,
+        "bytes": settings.resident_megabytes * 1_000_000,
+        "files": sizes,
+    }
     script = REMOTE.read_bytes()
-    payload = _packed(
-        {
-            "remote.json": json.dumps(remote).encode(),
-            "request.json": json.dumps(request).encode(),
-            CHILD.name: CHILD.read_bytes(),
-            **{name: path.read_bytes() for name, path in zip(sent_as, models.values(), strict=True)},
-            **({"samples.npy": (folder / "samples.npy").read_bytes()} if samples is not None else {}),
-        }
-    )
-    sent = b"".join(part for content in (script, payload) for part in (f"{len(content)}\n".encode(), content))
-    code, out, log = _connect(config, sent, config.connect_timeout_seconds + TRANSFER_SECONDS + seconds, folder)
-    answer = _unpacked(out, marker)
+    head = f"{len(script)}\n".encode() + script + json.dumps(request).encode() + b"\n"
+    code, out, log = _connect(config, head, list(files.values()), transfer_seconds + math.ceil(seconds), folder)
+    answer = _read(out, marker)
     if answer is None:
         raise connection_error(code, log, config, names, seconds)
-    for name, content in answer.items():
+    told, contents = answer
+    if "error" in told or told["code"] or "result.json" not in contents:
+        raise board_error(told, config, names)
+    for name, content in contents.items():
         (folder / Path(name).name).write_bytes(content)
-    result = json.loads(answer["remote-result.json"])
-    if "error" in result or result["code"] or "result.json" not in answer:
-        raise board_error(result, config, names)
-    return _device(result, config), result
+    return _device(told, config), told
 
 
-def _connect(config: Config, sent: bytes, seconds: float, folder: Path) -> tuple[int | None, bytes, str]:
+def _connect(
+    config: Config, head: bytes, paths: Sequence[Path], seconds: int, folder: Path
+) -> tuple[int | None, bytes, str]:
     """Return exit code (None: out of time), standard output and the last of standard error of `ssh`.
 
-    Its standard input stays open until it ends: on the board, the end of it means that this side is gone.
+    Its standard input, which gets `head` and the files, stays open until it ends: on the board, the
+    end of it means that this side is gone.
     """
     with (folder / "ssh.out").open("w+b") as out, (folder / "ssh.log").open("w+b") as log:
         try:
-            process = subprocess.Popen(_command(config), stdin=subprocess.PIPE, stdout=out, stderr=log)
+            process = subprocess.Popen(_command(config, seconds), stdin=subprocess.PIPE, stdout=out, stderr=log)
         except FileNotFoundError as error:
             raise EnvironmentUnsuited(
                 "there is no ssh client",
@@ -182,9 +213,9 @@ def _connect(config: Config, sent: bytes, seconds: float, folder: Path) -> tuple
                 expected="OpenSSH's client",
                 fix="apt-get install openssh-client",
             ) from error
-        writer = threading.Thread(target=_write, args=(process, sent), daemon=True)
+        writer = threading.Thread(target=_write, args=(process.stdin, head, paths), daemon=True)
         writer.start()
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + config.connect_timeout_seconds + seconds + END_SECONDS
         try:
             while process.poll() is None and time.monotonic() < deadline:
                 time.sleep(POLL_SECONDS)
@@ -198,57 +229,72 @@ def _connect(config: Config, sent: bytes, seconds: float, folder: Path) -> tuple
         return code, out.read(), log.read().decode(errors="replace")
 
 
-def _write(process: subprocess.Popen[bytes], sent: bytes) -> None:
+def _write(pipe: BinaryIO, head: bytes, paths: Sequence[Path]) -> None:
     try:
-        process.stdin.write(sent)  # type: ignore[union-attr]
-        process.stdin.flush()  # type: ignore[union-attr]
+        pipe.write(head)
+        for path in paths:
+            with path.open("rb") as stream:
+                shutil.copyfileobj(stream, pipe)
+        pipe.flush()
     except OSError:
-        pass  # it has ended, and says itself why
+        pass  # ssh has ended, and says itself why
 
 
-def _command(config: Config) -> list[str]:
-    options = {
-        "BatchMode": "yes",  # nobody is there to type a password
-        "ConnectTimeout": config.connect_timeout_seconds,
-        "ServerAliveInterval": ALIVE_SECONDS,
-        "ServerAliveCountMax": 3,
-        **({"UserKnownHostsFile": config.known_hosts} if config.known_hosts else {}),
-        **({"IdentitiesOnly": "yes"} if config.key else {}),
-    }
-    command = ["ssh", "-T", *(part for name, value in options.items() for part in ("-o", f"{name}={value}"))]
-    for flag, value in (("-F", config.config_file), ("-i", config.key), ("-p", config.port), ("-l", config.user)):
+def _command(config: Config, seconds: int) -> list[str]:
+    # The first value of an option counts: none of these is left to the user's configuration.
+    options = [
+        "BatchMode=yes",  # nobody is there to type a password
+        f"ConnectTimeout={config.connect_timeout_seconds}",
+        f"ServerAliveInterval={ALIVE_SECONDS}",
+        "ServerAliveCountMax=3",
+        "RemoteCommand=none",
+        "ClearAllForwardings=yes",
+        *([f"UserKnownHostsFile={_literally(config.known_hosts)}"] if config.known_hosts else []),
+        *([f"IdentityFile={_literally(config.key)}", "IdentitiesOnly=yes"] if config.key else []),
+        *config.options,
+    ]
+    command = ["ssh", "-T", *(part for option in options for part in ("-o", option))]
+    for flag, value in (("-F", config.config_file), ("-p", config.port), ("-l", config.user)):
         command += [flag, str(value)] if value is not None else []
-    # -u: an answer must not wait in a buffer. exec: no shell stays between, so that signals arrive.
-    return [*command, "--", config.host, f"exec {shlex.quote(config.remote_python)} -u -c {shlex.quote(BOOTSTRAP)}"]
+    python = shlex.quote(config.remote_python)
+    if config.remote_python.startswith("~/"):
+        python = f'"$HOME"/{shlex.quote(config.remote_python[2:])}'
+    # -u: an answer must not wait in a buffer.
+    watched = f"exec sh -c {shlex.quote(WATCHED)} {seconds} {python} -u -c {shlex.quote(BOOTSTRAP)}"
+    return [*command, "--", config.host, watched]
 
 
-def _device(result: dict[str, Any], config: Config) -> Device:
-    board = result["board"]
-    emulated = result["emulated"] if config.emulated is None else config.emulated
+def _literally(path: str) -> str:
+    """Return a path as ssh's options take it, where spaces part several and % starts the name of something."""
+    return '"' + path.replace("%", "%%") + '"'
+
+
+def _device(told: dict[str, Any], config: Config) -> Device:
+    board = told["board"]
+    emulated = told["emulated"] if config.emulated is None else config.emulated
     name = board["model"] or board["processor"] or board["machine"]
+    cpus = {"cpus": ", ".join(map(str, config.cpus))} if config.cpus else {}
     return Device(
         device_class=config.device_class or f"{board['system']}-{board['machine']}".lower(),
         name=f"{board['machine']} emulated on {name}" if emulated else name,
-        fingerprint={key: board[key] for key in DESCRIBED if key in board},
+        fingerprint={key: board[key] for key in DESCRIBED if board.get(key)} | cpus,
         emulated=emulated,
     )
 
 
-def _packed(files: dict[str, bytes]) -> bytes:
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w") as archive:
-        for name, content in files.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            archive.addfile(entry, io.BytesIO(content))
-    return stream.getvalue()
+def _read(out: bytes, marker: str) -> tuple[dict[str, Any], dict[str, bytes]] | None:
+    """Return the answer and its files, which follow the marker, whatever a login shell said before.
 
-
-def _unpacked(out: bytes, marker: str) -> dict[str, bytes] | None:
-    """Return the files that follow the marker, whatever a login shell said before; None where it is not whole."""
-    _, found, rest = out.partition(f"\n{marker}\n".encode())
-    length, newline, content = rest.partition(b"\n")
-    if not found or not newline or not length.isdigit() or len(content) < int(length):
+    None where it is not whole.
+    """
+    _, _, rest = out.partition(f"\n{marker}\n".encode())
+    line, newline, rest = rest.partition(b"\n")
+    if not newline:
         return None
-    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
-        return {member.name: archive.extractfile(member).read() for member in archive if member.isfile()}  # type: ignore[union-attr]
+    told = json.loads(line)
+    contents = {}
+    for name, count in told["files"].items():
+        contents[name], rest = rest[:count], rest[count:]
+        if len(contents[name]) < count:
+            return None
+    return told, contents

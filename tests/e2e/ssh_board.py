@@ -41,7 +41,7 @@ class Board:
         (self.folder / "sshd_config").write_text(
             f"ListenAddress 127.0.0.1\nPort {self.port}\nHostKey {self.folder}/host_key\n"
             f"AuthorizedKeysFile {authorized}\nPidFile none\nUsePAM no\nStrictModes no\n"
-            "PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin yes\n"
+            f"SetEnv {self._mark()}\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin yes\n"
         )
         self.know(self.folder / "host_key.pub")
         with (self.folder / "sshd.log").open("wb") as log:
@@ -77,16 +77,23 @@ class Board:
     def config(self, **changes: object) -> Config:
         return Config.model_validate(self.settings() | changes)
 
-    def left(self) -> list[str]:
-        """Return what is left on the board: files, and processes that work in its folder."""
-        found = [str(path) for path in self.remote.rglob("*")]
+    def processes(self) -> dict[int, str]:
+        """Return the command lines of all that runs in this server's sessions, by process."""
+        found = {}
         for process in Path("/proc").glob("[0-9]*"):
             try:
-                if str(self.remote).encode() in (process / "cmdline").read_bytes():
-                    found.append((process / "cmdline").read_text().replace("\0", " "))
+                if self._mark().encode() in (process / "environ").read_bytes():
+                    found[int(process.name)] = (process / "cmdline").read_text().replace("\0", " ")
             except OSError:
                 continue
         return found
+
+    def left(self) -> list[str]:
+        """Return what is left on the board: files and processes."""
+        return [*map(str, self.remote.rglob("*")), *self.processes().values()]
+
+    def _mark(self) -> str:
+        return f"BOARD={self.folder}"
 
     def wait_until_clean(self, seconds: float = 5.0) -> None:
         deadline = time.monotonic() + seconds
@@ -95,11 +102,15 @@ class Board:
             time.sleep(0.05)
 
     def cut(self) -> None:
-        """Cut every connection, as a pulled cable does for the server's side: its session processes are killed."""
+        """Cut every connection."""
+        self.signal_sessions(signal.SIGKILL)
+
+    def signal_sessions(self, number: signal.Signals) -> None:
+        """Send a signal to the server's processes, one or two a connection, and not to what runs in its sessions."""
         for child in _children(self.process.pid):
             for process in (*_children(child), child):
                 if Path(f"/proc/{process}/comm").read_text().strip().startswith("sshd"):
-                    os.kill(process, signal.SIGKILL)
+                    os.kill(process, number)
 
     def stop(self) -> None:
         if self.process:
