@@ -118,7 +118,8 @@ class Measurement(_Strict):
     speedup: Interval | None = Field(description="Baseline's median latency over the file's.")
     memory_bytes: Interval | None = Field(
         description="Growth of the process's peak resident size over the same process without a model: median, "
-        "smallest and largest of five; None where the device does not tell."
+        "smallest and largest of five, or of the timed processes where the device tells just the growth; None where "
+        "it does not tell."
     )
     peak_resident_bytes: Interval | None = Field(
         None, description="The process's peak resident size with the model: median, smallest and largest of five."
@@ -303,10 +304,10 @@ def _measurements(
             latency=latency(name),
             baseline_latency=latency(BASELINE) if has_baseline else None,
             speedup=speedup(name) if has_baseline else None,
-            memory_bytes=pair[0] if pair else None,
+            memory_bytes=pair[0] if pair else _of_blocks([result.models[name].memory_bytes for result in results]),
             peak_resident_bytes=pair[1] if pair else None,
-            first_answer_ms=_milliseconds([result.models[name].first_answer_ns for result in results]),
-            first_inference_ms=_milliseconds([result.models[name].first_inference_ns for result in results]),
+            first_answer_ms=_of_blocks([result.models[name].first_answer_ns for result in results], 1e6),
+            first_inference_ms=_of_blocks([result.models[name].first_inference_ns for result in results], 1e6),
             figures=results[-1].models[name].figures,
             files=tuple(sorted(results[-1].models[name].files)),
             conditions=results[-1].conditions,
@@ -389,8 +390,9 @@ def student_over_normal(blocks: int) -> float:
     return float(stdtrit(blocks - 1, 0.5 + CONFIDENCE / 2)) / NORMAL_QUANTILE
 
 
-def _milliseconds(nanoseconds: Sequence[int | None]) -> Interval | None:
-    told = [value / 1e6 for value in nanoseconds if value is not None]
+def _of_blocks(values: Sequence[int | None], unit: float = 1) -> Interval | None:
+    """Return median and range over the blocks, in so many of the values' own units; None where nothing was told."""
+    told = [value / unit for value in values if value is not None]
     return median_and_range(told) if told else None
 
 

@@ -86,6 +86,7 @@ class ModelRun:
     first_answer_ns: int | None = None  # from the file on disk to its first output; None where it is not measured
     invocations_a_time: int = 1  # that each of times_ns is the mean or median of
     first_inference_ns: int | None = None  # the first invocation alone, of a model that is loaded
+    memory_bytes: int | None = None  # growth of its own process's peak resident size, where the device tells just that
     figures: dict[str, Figure] = field(default_factory=dict)  # such as arena_bytes; budgets name them
     files: dict[str, bytes] = field(default_factory=dict)  # what is published beside the model, by file name
 

@@ -1,11 +1,13 @@
-"""A stand-in for the adb client with a phone behind it: records every command line, and answers as a phone would.
+"""A stand-in for the adb client with a phone behind it: a folder for its files, and this machine's shell for its own.
 
 Started as a program named `adb`; `behaviour.json` beside it says what the phone does, `calls.jsonl` takes
-the command lines.
+the command lines. Commands are really run, also on when the client is killed, as on a phone.
 """
 
 import json
-import re
+import os
+import shutil
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -18,15 +20,10 @@ PROPERTIES = {
     "ro.build.fingerprint": "test/phone:14",
     "ro.board.platform": "taro",
 }
-REPORT = """INFO: STARTING!
-INFO: Created TensorFlow Lite XNNPACK delegate for CPU.
-INFO: count=10 first=900 curr=410 min=400 max=900 avg=450 std=99 p5=400 median=420 p95=900
 
-INFO: count={count} first={us} curr={us} min={us} max={us} avg={us} std=1 p5={us} median={us} p95={p95}
 
-INFO: Inference timings in us: Init: 5000, First inference: 900, Warmup (avg): 450, Inference (avg): {us}
-INFO: Memory footprint delta from the start of the tool (MB): init=1.5 overall=2.25
-"""
+def on_the_phone(text):
+    return text.replace("/data/local/tmp", f"{HERE}/data").replace("/sys/", f"{HERE}/sys/")
 
 
 def main(arguments):
@@ -36,38 +33,31 @@ def main(arguments):
     if arguments[:1] == ["-s"]:
         arguments = arguments[2:]
     if arguments == ["devices"]:
+        for line in behaviour.get("server_says", []):
+            print(line)
         print("List of devices attached")
         for serial, state in behaviour.get("devices", {"PHONE1": "device"}).items():
             print(f"{serial}\t{state}")
         return 0
+    if (HERE / "gone").exists():
+        print("adb: device 'PHONE1' not found", file=sys.stderr)
+        return 1
     if arguments[0] in behaviour.get("hang", []):
         time.sleep(60)
     if arguments[0] in behaviour.get("fail", []):
         print(f"adb: error: {behaviour['fail_text']}", file=sys.stderr)
         return 1
     if arguments[0] == "push":
-        assert Path(arguments[1]).is_file()
+        shutil.copyfile(arguments[1], on_the_phone(arguments[2]))
+        print(f"{arguments[1]}: 1 file pushed")
         return 0
     command = " ".join(arguments[1:])
-    if command.startswith("getprop"):
-        print(PROPERTIES.get(arguments[2], ""))
-    elif command == "dumpsys battery":
-        print("Current Battery Service state:\n  level: 87\n  temperature: 315")
-    elif command == "dumpsys thermalservice":
-        print("IsStatusOverride: false\nThermal Status: 1")
-    elif "scaling_governor" in command:
-        print("schedutil\nschedutil\nwalt")
-    elif "benchmark_model" in command and "--graph" in command:
-        if "hang" in behaviour.get("tool", ""):
-            time.sleep(60)
-        if "tool" in behaviour:
-            print(behaviour["tool"])
-            print("exit=1")
-        else:
-            us = behaviour.get("us", {}).get(re.search(r"(\d+)\.tflite", command)[1], 400)
-            print(behaviour.get("report", REPORT).format(count=50, us=us, p95=us * 2))
-            print("exit=0")
-    return 0
+    if command == "getprop":
+        for name, value in (PROPERTIES | behaviour.get("properties", {})).items():
+            print(f"[{name}]: [{value}]")
+        return 0
+    environment = {"PATH": f"{HERE}/bin:{os.defpath}", "PHONE": str(HERE)}
+    return subprocess.run(["/bin/sh", "-c", on_the_phone(command)], env=environment).returncode
 
 
 sys.exit(main(sys.argv[1:]))

@@ -4,7 +4,8 @@ The tool is a program from elsewhere, so the target names its SHA-256 and nothin
 summaries, no single times: a round is one start of it, and its time the median of its invocations, or
 their average where an older version prints no median. So the spread of these times is that between
 starts, and no 90th percentile of invocations can be had; where the tool prints the 95th, that bounds it.
-It gives no outputs either: answers are the evaluating runner's. Sources and downloads of the tool:
+It gives no outputs either: answers are the evaluating runner's. Memory is how much the tool says that its peak
+resident size grew since its start, its own parts included. Sources and downloads of the tool:
 https://ai.google.dev/edge/litert/models/measurement.
 
 No phone was used to test this: the client is real, the phone behind it is a stand-in.
@@ -17,16 +18,19 @@ import functools
 import re
 import secrets
 import shlex
-import subprocess
+import statistics
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.errors import BadModelFile, EnvironmentUnsuited, RequestError, RunnerFailed
+from pipeline.errors import RequestError, RunnerFailed
 from pipeline.files import sha256_of
+from pipeline.lookup import project_root
 from pipeline.runner import Device, Figure, ModelRun, RunResult, Settings
+from pipeline.runners._adb_client import adb, ask_properties, ask_state, check_connection
+from pipeline.runners._adb_errors import check_report, tool_error
 from pipeline.runners._adb_parse import Report, parse
 from pipeline.runners._files import check_model_file
 
@@ -38,16 +42,9 @@ VERSION = "1"
 MEASURES_TIME = True
 EVALUATED_BY = "host"
 
+TOOL = "benchmark_model"
 NUM_RUNS, WARMUP_RUNS = 50, 10  # invocations of one start; the tool goes on until its least time is over as well
 LEAST_SECONDS = 0.2
-ERROR_CHARACTERS = 800
-_PROPERTIES = {
-    "model": "ro.product.model",
-    "abi": "ro.product.cpu.abi",
-    "android": "ro.build.version.release",
-    "build": "ro.build.fingerprint",
-    "chip": "ro.board.platform",
-}
 _DELEGATES = {
     "xnnpack": ("--use_xnnpack=true",),
     "none": ("--use_xnnpack=false",),
@@ -61,7 +58,9 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    benchmark_model: str = Field(min_length=1, description="Path of TFLite's benchmark_model for the device.")
+    benchmark_model: str = Field(
+        min_length=1, description="Path of TFLite's benchmark_model; a relative one starts at the project's root."
+    )
     benchmark_model_sha256: str = Field(
         pattern="^[0-9a-f]{64}$", description="SHA-256 of that program, 64 hexadecimal digits; nothing else is run."
     )
@@ -82,24 +81,27 @@ class Config(BaseModel):
 
 
 def device(settings: Settings) -> Device:
-    """Return the phone. Raises what `run` raises: it is asked over adb, once a process."""
-    return _phone(_config(settings))
+    """Return the phone. Raises what `run` raises: phone and tool are looked at here, before anything is built."""
+    config = _config(settings)
+    _check_tool(config)
+    return _phone(config)
 
 
-@functools.cache
+@functools.cache  # its answers do not change, and a failure is not kept
 def _phone(config: Config) -> Device:
-    _check_connection(config)
-    told = {name: _adb(config, "shell", "getprop", key).strip() for name, key in _PROPERTIES.items()}
+    check_connection(config.serial, config.timeout_seconds)
+    told, emulated = ask_properties(config.serial, config.timeout_seconds)
     abi = "arm64" if told["abi"].startswith("arm64") else told["abi"]
     return Device(
         device_class=config.device_class or f"android-{abi}",
-        name=told["model"] or "an Android device",
+        name=told.get("model", "an Android device"),
         fingerprint={
-            **{name: value for name, value in told.items() if value},
+            **told,
             "benchmark_model": config.benchmark_model_sha256,
             "delegate": config.delegate,
             "cpu_affinity": config.cpu_affinity or "all",
         },
+        emulated=emulated,
     )
 
 
@@ -116,26 +118,9 @@ def run(models: Mapping[str, Path], samples: np.ndarray | None, settings: Settin
     for path in models.values():
         check_model_file(path)
     found = device(settings)
-    reports: dict[str, list[Report]] = {name: [] for name in models}
-    if not models:
-        return RunResult(found, None, {}, _conditions(config))
-    _check_tool(config)
-    folder = f"{config.remote_folder.rstrip('/')}/pipeline-{secrets.token_hex(6)}"
-    before = _conditions(config)
-    try:
-        _adb(config, "shell", "mkdir", folder)
-        tool = f"{folder}/benchmark_model"
-        _adb(config, "push", config.benchmark_model, tool)
-        _adb(config, "shell", "chmod", "755", tool)
-        remote = {name: f"{folder}/{number}.tflite" for number, name in enumerate(models)}
-        for name, path in models.items():
-            _adb(config, "push", str(path), remote[name])
-        for number in range(max(1, settings.rounds)):
-            for name in models if number % 2 == 0 else reversed(list(models)):
-                reports[name].append(_start(config, settings, tool, remote[name], models[name], timed=settings.rounds))
-    finally:  # also on KeyboardInterrupt
-        _remove(config, folder)
-    after = _conditions(config)
+    before = ask_state(config.serial, config.timeout_seconds)
+    reports = _reports(models, settings, config) if models else {}
+    after = ask_state(config.serial, config.timeout_seconds)
     conditions = {f"{name}_before": value for name, value in before.items()}
     conditions |= {f"{name}_after": value for name, value in after.items()}
     runs = {}
@@ -144,13 +129,35 @@ def run(models: Mapping[str, Path], samples: np.ndarray | None, settings: Settin
         runs[name] = ModelRun(
             outputs=None,
             times_ns=times if settings.rounds else np.empty((0, 0), np.int64),
-            kernels=_kernels(told[0], config),
+            kernels=_kernels(told, config),
             first_answer_ns=_first_answer(told[0]),
             first_inference_ns=round(told[0].first_us * 1e3) if told[0].first_us else None,
+            memory_bytes=_memory(told),
             figures=_figures(told),
-            invocations_a_time=told[0].count,
+            invocations_a_time=min(report.count for report in told),
         )
     return RunResult(found, None, runs, conditions)
+
+
+def _reports(models: Mapping[str, Path], settings: Settings, config: Config) -> dict[str, list[Report]]:
+    """Copy tool and models into a new folder on the phone, run them there in turns, and remove it in any case."""
+    reports: dict[str, list[Report]] = {name: [] for name in models}
+    folder = f"{config.remote_folder.rstrip('/')}/pipeline-{secrets.token_hex(6)}"
+    try:
+        _adb(config, "shell", f"mkdir {folder}")
+        _adb(config, "push", str(_tool(config)), f"{folder}/{TOOL}")
+        _adb(config, "shell", f"chmod 755 {folder}/{TOOL}")
+        files = {name: f"{number}.tflite" for number, name in enumerate(models)}
+        for name, path in models.items():
+            _adb(config, "push", str(path), f"{folder}/{files[name]}")
+        for number in range(max(1, settings.rounds)):
+            for name in models if number % 2 == 0 else reversed(list(models)):
+                reports[name].append(_start(config, settings, folder, files[name], models[name]))
+    finally:  # also on KeyboardInterrupt
+        # A tool whose client was stopped runs on, so its number lies in the folder while it runs.
+        with contextlib.suppress(RunnerFailed):  # the device is gone, and what went wrong is being told
+            _adb(config, "shell", f"kill -9 $(cat {folder}/running) 2>/dev/null; rm -rf {folder}")
+    return reports
 
 
 def _config(settings: Settings) -> Config:
@@ -164,8 +171,12 @@ def _config(settings: Settings) -> Config:
     )
 
 
+def _tool(config: Config) -> Path:
+    return project_root() / Path(config.benchmark_model).expanduser()
+
+
 def _check_tool(config: Config) -> None:
-    path = Path(config.benchmark_model)
+    path = _tool(config)
     if not path.is_file():
         raise RequestError(
             f"there is no benchmark_model at {path}",
@@ -182,121 +193,50 @@ def _check_tool(config: Config) -> None:
         )
 
 
-def _check_connection(config: Config) -> None:
-    """Raise RunnerFailed unless exactly one device is meant, and lets itself be used."""
-    lines = _call(config, ["adb", "devices"]).splitlines()
-    states = dict(line.split()[:2] for line in lines[1:] if len(line.split()) >= 2)
-    shown = ", ".join(f"{serial} {state}" for serial, state in states.items()) or "no device"
-    if config.serial is None and len(states) > 1:
-        raise _unreachable("several devices are connected", shown, "give serial in [device]")
-    serial = config.serial or next(iter(states), None)
-    if serial not in states:
-        what = f"the device {serial} is not connected" if serial else "no device is connected"
-        raise _unreachable(what, shown, "connect it, and turn on USB debugging in its developer options")
-    if states[serial] == "unauthorized":
-        raise _unreachable(f"the device {serial} does not trust this computer", shown, "confirm the question on it")
-    if states[serial] != "device":
-        raise _unreachable(f"the device {serial} is {states[serial]}", shown, "reconnect it; adb kill-server may help")
+def _adb(config: Config, *arguments: str, seconds: float = 0.0) -> str:
+    return adb(config.serial, *arguments, seconds=max(config.timeout_seconds, seconds))
 
 
-def _unreachable(what: str, received: str, fix: str) -> RunnerFailed:
-    return RunnerFailed(what, received=received, expected="one device that adb lists as `device`", fix=fix)
-
-
-def _start(config: Config, settings: Settings, tool: str, remote: str, model: Path, *, timed: int) -> Report:
-    command = [
-        *(("taskset", config.cpu_affinity) if config.cpu_affinity else ()),
-        tool,
-        f"--graph={remote}",
-        f"--num_threads={settings.threads}",
-        f"--num_runs={NUM_RUNS if timed else 1}",
-        f"--warmup_runs={WARMUP_RUNS if timed else 1}",
-        f"--min_secs={LEAST_SECONDS if timed else 0}",
-        *_DELEGATES[config.delegate],
-    ]
+def _start(config: Config, settings: Settings, folder: str, file: str, model: Path) -> Report:
+    timed = settings.rounds > 0
+    command = shlex.join(
+        [
+            *(("taskset", config.cpu_affinity) if config.cpu_affinity else ()),
+            f"./{TOOL}",
+            f"--graph={file}",
+            f"--num_threads={settings.threads}",
+            f"--num_runs={NUM_RUNS if timed else 1}",
+            f"--warmup_runs={WARMUP_RUNS if timed else 1}",
+            f"--min_secs={LEAST_SECONDS if timed else 0}",
+            f"--max_secs={settings.seconds / 4:g}",  # of warm-up and runs each: a slow model runs less often
+            "--enable_op_profiling=false",
+            *_DELEGATES[config.delegate],
+        ]
+    )
     # The tool writes to both streams, and adb gives the exit code of the shell alone since Android 7.
-    text = _adb(config, "shell", f"{shlex.join(command)} 2>&1; echo exit=$?", seconds=settings.seconds)
+    text = _adb(
+        config,
+        "shell",
+        f"cd {folder} && {{ {command} 2>&1 & echo $! > running; wait $!; code=$?; rm running; echo exit=$code; }}",
+        seconds=settings.seconds,
+    )
     report = parse(text)
     ended = re.search(r"exit=(\d+)\s*$", text)
-    if report is not None and ended and ended[1] == "0":
-        return report
-    last = text[-ERROR_CHARACTERS:].strip()
-    if re.search(r"Failed to (?:load|mmap|open) model|not a valid|Failed to construct interpreter", text):
-        raise BadModelFile(
-            f"{model} cannot be loaded on the device",
-            received=last,
-            expected="a .tflite file with operators that this benchmark_model has",
-            fix="take a newer benchmark_model, or build the file without that operator",
-        )
-    raise RunnerFailed(
-        f"benchmark_model did not come to its end with {model}",
-        received=last or "nothing",
-        expected="the line that begins with Inference timings in us",
-        fix="is it built for the device's processor, and does it know these options? "
-        f"adb shell {shlex.join(command)} shows it",
-    )
+    if report is None or ended is None or ended[1] != "0":
+        raise tool_error(text, model, command)
+    check_report(report, config.delegate, model)
+    return report
 
 
-def _remove(config: Config, folder: str) -> None:
-    with contextlib.suppress(RunnerFailed):  # the device is gone, and what went wrong is being told
-        _adb(config, "shell", "rm", "-rf", folder)
+def _kernels(reports: list[Report], config: Config) -> str:
+    told = reports[0].delegate or f"delegate {config.delegate} was asked for, and the tool tells of none"
+    what = "medians" if reports[0].is_median else "averages"
+    return f"{told}; {what} of {min(report.count for report in reports)} invocations or more"
 
 
-def _adb(config: Config, *arguments: str, seconds: float = 0.0) -> str:
-    serial = ("-s", config.serial) if config.serial else ()
-    return _call(config, ["adb", *serial, *arguments], seconds)
-
-
-def _call(config: Config, command: list[str], seconds: float = 0.0) -> str:
-    """Return what the client prints. Raises RunnerFailed when it fails or hangs."""
-    limit = max(config.timeout_seconds, seconds)
-    try:
-        done = subprocess.run(command, capture_output=True, timeout=limit, stdin=subprocess.DEVNULL)
-    except FileNotFoundError as error:
-        raise EnvironmentUnsuited(
-            "there is no adb client",
-            received="no program named adb",
-            expected="Android's debug bridge",
-            fix="apt-get install adb",
-        ) from error
-    except subprocess.TimeoutExpired as error:
-        raise RunnerFailed(
-            f"`{shlex.join(command[:4])} …` gave no answer",
-            received=f"nothing within {limit:g} s",
-            expected="an answer of the device",
-            fix="adb kill-server, reconnect the device, and look whether it asks something; or raise timeout_seconds",
-        ) from error
-    text, told = (stream.decode(errors="replace") for stream in (done.stdout, done.stderr))
-    if done.returncode:
-        raise RunnerFailed(
-            f"`{shlex.join(command[:4])} …` failed",
-            received=(told or text).strip()[-ERROR_CHARACTERS:] or f"exit code {done.returncode}",
-            expected="exit code 0",
-            fix="is the device still connected, and its remote_folder writable and not full?",
-        )
-    return text
-
-
-def _conditions(config: Config) -> dict[str, str]:
-    """Return what varies and slows a phone down, as far as it tells."""
-    battery = _adb(config, "shell", "dumpsys", "battery")
-    told = dict(re.findall(r"^\s*(level|temperature|powered|AC powered|USB powered): (\S+)", battery, re.MULTILINE))
-    found = {"battery_percent": told["level"]} if "level" in told else {}
-    if told.get("temperature", "").isdigit():
-        found["battery_celsius"] = f"{int(told['temperature']) / 10:.1f}"
-    thermal = re.search(r"Thermal Status: (\d)", _adb(config, "shell", "dumpsys", "thermalservice"))
-    if thermal:
-        names = ("none", "light", "moderate", "severe", "critical", "emergency", "shutdown")
-        found["throttling"] = names[min(int(thermal[1]), len(names) - 1)]
-    governors = _adb(config, "shell", "cat /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor 2>/dev/null; true")
-    if governors.split():
-        found["governor"] = "+".join(sorted(set(governors.split())))
-    return found
-
-
-def _kernels(report: Report, config: Config) -> str:
-    what = "medians" if report.is_median else "averages"
-    return f"{report.delegate or f'delegate {config.delegate}'}; {what} of {report.count} invocations"
+def _memory(reports: list[Report]) -> int | None:
+    told = [report.memory_megabytes for report in reports if report.memory_megabytes is not None]
+    return round(statistics.median(told) * 2**20) if told else None
 
 
 def _first_answer(report: Report) -> int | None:
@@ -310,8 +250,4 @@ def _figures(reports: list[Report]) -> dict[str, Figure]:
     p95 = [report.p95_us for report in reports if report.p95_us is not None]
     if len(p95) == len(reports):
         figures["p95_us"] = Figure(value=max(p95), note="of single invocations, the highest of the starts")
-    memory = [report.memory_megabytes for report in reports if report.memory_megabytes is not None]
-    if memory:
-        note = "as benchmark_model tells it, from its start and with itself"
-        figures["tool_memory_megabytes"] = Figure(value=round(max(memory), 3), note=note)
     return figures

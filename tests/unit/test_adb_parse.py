@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.runners._adb_parse import parse
+from pipeline.runners._adb_parse import parse, parse_devices
 
 TF_1_13 = """STARTING!
 Min num runs: [50]
@@ -49,6 +49,8 @@ INFO: Memory footprint delta from the start of the tool (MB): init=14.4414 overa
 INFO: Overall peak memory footprint (MB) via periodic monitoring: 25.0508
 """
 
+SERVER = "* daemon not running. starting it now on port 5037 *\n* daemon started successfully *\n"
+
 
 def test_the_oldest_form() -> None:
     found = parse(TF_1_13)
@@ -87,6 +89,62 @@ def test_one_value_alone(line: str) -> None:
     found = parse(f"INFO: {line}\nINFO: Inference timings in us: Init: 1, First inference: 2, Inference (avg): 30\n")
     assert found
     assert found.typical_us == 30
+
+
+def test_a_profile_is_no_time_of_the_model() -> None:
+    """A tool that was built with profiling prints sums of operators before its last line, and its memory after them."""
+    profile = "Timings (microseconds): count=50 first=79449 curr=81350 min=77385 max=88213 avg=79732 std=1929\n"
+    text = TF_2_16.replace(
+        "INFO: Inference timings", f"INFO: {profile}Memory (bytes): count=0\nINFO: Inference timings"
+    )
+    assert text != TF_2_16
+    assert parse(text) == parse(TF_2_16)
+
+
+def test_every_delegate_is_named_with_its_share() -> None:
+    both = (
+        "VERBOSE: Replacing 54 out of 559 node(s) with delegate (TfLiteGpuDelegateV2) node, yielding 3 partitions.\n"
+        "VERBOSE: Replacing 456 out of 506 node(s) with delegate (TfLiteXNNPackDelegate) node, yielding 9 partitions.\n"
+    )
+    found = parse(both + TF_2_16)
+    assert found
+    assert found.delegate == "TfLiteGpuDelegateV2, 54 of 559 operators; TfLiteXNNPackDelegate, 456 of 506 operators"
+
+
+@pytest.mark.parametrize(
+    ("line", "refused"),
+    [
+        ("INFO: Though NNAPI delegate is explicitly applied, the model graph will not be executed by the", "NNAPI"),
+        ("GPU acceleration is unsupported on this platform.", "GPU"),
+        ("INFO: NNAPI delegate created.", ""),
+    ],
+)
+def test_a_delegate_that_takes_no_operator(line: str, refused: str) -> None:
+    found = parse(f"INFO: Created TensorFlow Lite delegate for NNAPI.\n{line}\n{TF_2_9}")
+    assert found
+    assert found.refused == refused
+    assert ("took no operator" in found.delegate) == bool(refused)
+
+
+def test_flags_that_the_tool_does_not_know() -> None:
+    found = parse(f"WARN: Unconsumed cmdline flags: --use_gpu=true --max_secs=15\n{TF_2_9}")
+    assert found
+    assert found.ignored_flags == ("use_gpu", "max_secs")
+
+
+@pytest.mark.parametrize(
+    ("text", "devices"),
+    [
+        ("", {}),
+        ("List of devices attached\n\n", {}),
+        ("List of devices attached\nA\tdevice\n10.0.0.5:5555\toffline\n", {"A": "device", "10.0.0.5:5555": "offline"}),
+        (f"{SERVER}List of devices attached\nA\tdevice\n", {"A": "device"}),
+        (f"List of devices attached\n{SERVER}A\tdevice\n", {"A": "device"}),
+        ("List of devices attached\nA\tno permissions (udev rules?)\n", {"A": "no permissions (udev rules?)"}),
+    ],
+)
+def test_the_clients_list(text: str, devices: dict[str, str]) -> None:
+    assert parse_devices(text) == devices
 
 
 def test_android_log_lines_are_read_as_well() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.errors import RequestError
 from pipeline.plan import make_plan
-from pipeline.runners import ssh
+from pipeline.runners import adb, ssh
 from pipeline.target import load_target
 from pipeline.target_runner import config_of
 from pipeline.workload import load_workload
@@ -55,6 +55,16 @@ def test_it_completes_the_targets_own_table(tmp_path: Path) -> None:
 
 def test_other_targets_are_left_alone(tmp_path: Path) -> None:
     assert load_target("pi", project(tmp_path, devices='[mobile]\nserial = "x"\n')).measured_by == "host"
+
+
+def test_the_shipped_mobile_target_waits_for_a_phone(tmp_path: Path) -> None:
+    root = project(tmp_path)
+    assert load_target("mobile", root).measured_by == "host"
+    assert config_of(adb, load_target("mobile", root)) is None
+    (root / "devices.toml").write_text(f'[mobile]\nbenchmark_model = "tool"\nbenchmark_model_sha256 = "{"0" * 64}"\n')
+    target = load_target("mobile", root)
+    assert target.measured_by == "adb"
+    assert isinstance(config_of(adb, target), adb.Config)
 
 
 @pytest.mark.parametrize(
