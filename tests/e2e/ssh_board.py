@@ -71,7 +71,7 @@ class Board:
             "known_hosts": str(self.folder / "known_hosts"),
             "config_file": str(empty),
             "remote_folder": str(self.remote),
-            "connect_timeout_seconds": 3,
+            "connect_timeout_seconds": 10,
         }
 
     def config(self, **changes: object) -> Config:
@@ -95,7 +95,7 @@ class Board:
     def _mark(self) -> str:
         return f"BOARD={self.folder}"
 
-    def wait_until_clean(self, seconds: float = 5.0) -> None:
+    def wait_until_clean(self, seconds: float = 15.0) -> None:
         deadline = time.monotonic() + seconds
         while self.left():
             assert time.monotonic() < deadline, f"left on the board: {self.left()}"

@@ -53,7 +53,7 @@ def refused(board: Board, config: dict[str, Any] | None = None, **changes: Any) 
     started = time.monotonic()
     with pytest.raises((RunnerFailed, EnvironmentUnsuited)) as caught:
         ssh.run({"model": INT8}, make_samples(2), settings(board, config, **changes))
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 30
     error = caught.value
     assert error.received
     assert error.expected
@@ -193,7 +193,8 @@ def test_a_closed_port(board: Board) -> None:
 
 def test_a_port_that_never_answers(board: Board) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        assert "cannot be reached" in refused(board, {"port": silent.getsockname()[1]}).message
+        config = {"port": silent.getsockname()[1], "connect_timeout_seconds": 2}
+        assert "cannot be reached" in refused(board, config).message
 
 
 def test_nobody_is_asked_anything(board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,7 +267,7 @@ def hanging(board: Board) -> str:
 
 def wait_for_the_interpreter(board: Board) -> dict[str, int]:
     """Return the processes of a run that hangs on the board: the one that watches, and the interpreter's."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 20
     found: dict[str, int] = {}
     while "interpreter" not in found:
         assert time.monotonic() < deadline, board.processes()
@@ -299,7 +300,7 @@ def test_a_connection_that_is_cut(board: Board) -> None:
     running, errors = start_to_hang(board)
     wait_for_the_interpreter(board)
     board.cut()
-    running.join(timeout=15)
+    running.join(timeout=30)
     assert "ended without an answer" in errors[0].message
     board.wait_until_clean()
 
@@ -309,7 +310,7 @@ def test_a_connection_that_dies_without_a_word(board: Board, monkeypatch: pytest
     running, errors = start_to_hang(board)
     wait_for_the_interpreter(board)
     board.signal_sessions(signal.SIGSTOP)
-    running.join(timeout=15)
+    running.join(timeout=30)
     board.signal_sessions(signal.SIGCONT)
     assert "not responding" in errors[0].received
     board.wait_until_clean()
@@ -333,9 +334,9 @@ def test_ctrl_c_leaves_nothing_on_the_board(board: Board) -> None:
 def test_a_watcher_that_is_killed_takes_the_interpreter_with_it(board: Board) -> None:
     running, errors = start_to_hang(board)
     os.kill(wait_for_the_interpreter(board)["watcher"], signal.SIGKILL)
-    running.join(timeout=15)
+    running.join(timeout=30)
     assert "ended without an answer" in errors[0].message
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 15
     while board.processes():
         assert time.monotonic() < deadline, board.processes()
         time.sleep(0.05)
