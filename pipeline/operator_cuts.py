@@ -7,9 +7,11 @@ operators; the list is no public interface, so anything else is unknown.
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import BadModelFile
 from pipeline.flatbuffer import read_model
 from pipeline.prefix import prefix_model
 
@@ -24,8 +26,6 @@ def cut(model: Path, folder: Path, cuts_max: int) -> dict[str, Any]:
     last], "alike": [whether each prefix's operators are computed by the same as in the whole]}.
     Raises BadModelFile for a file that is no model, or has no operator.
     """
-    from pipeline.errors import BadModelFile
-
     file = read_model(model)
     graph = file.subgraphs[0]
     count = len(graph.operators)
@@ -42,7 +42,7 @@ def cut(model: Path, folder: Path, cuts_max: int) -> dict[str, Any]:
     alike = []
     for operators in cuts[:-1]:
         path = folder / f"after_{operators}.tflite"
-        path.write_bytes(prefix_model(file.content, operators, keep_branches=True))
+        path.write_bytes(_prefix(model, file.content, operators))
         alike.append(kernels(path) == whole[:operators])
     (folder / FLOOR).write_bytes(floor_model())
     shapes = [[list(graph.tensors[index].shape) for index in operator.outputs[:1]] for operator in graph.operators]
@@ -54,6 +54,19 @@ def cut(model: Path, folder: Path, cuts_max: int) -> dict[str, Any]:
         "cuts": cuts,
         "alike": [*alike, True],
     }
+
+
+def _prefix(model: Path, content: bytes, operators: int) -> bytes:
+    """Cut a file whose tensors and operators are sound, while its options, metadata or signatures may not be."""
+    try:
+        return prefix_model(content, operators, keep_branches=True)
+    except (LookupError, TypeError, ValueError, AttributeError, struct.error) as error:  # of the generated classes
+        raise BadModelFile(
+            f"{model} cannot be cut after its first {operators} operators",
+            received=f"{type(error).__name__}: {error}",
+            expected="operators with outputs, and options whose offsets lead somewhere",
+            fix="inspect the file, or convert the model anew",
+        ) from error
 
 
 def kernels(path: Path) -> list[str]:

@@ -90,7 +90,7 @@ def serve() -> None:
         if child == 0:
             code = 1
             try:
-                log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT)
+                log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
                 os.dup2(log, 1)
                 os.dup2(log, 2)
                 os.dup2(os.open(os.devnull, os.O_RDONLY), 0)

@@ -140,6 +140,7 @@ class TestLimits:
         with pytest.raises(RunnerFailed, match="memory limit") as caught:
             run_program(tmp_path / "work", code, resident_megabytes=100)
         assert caught.value.expected == "at most 100 MB"
+        assert caught.value.received == "an allocation that the system refused"  # not what a look at it found
 
     def test_memory_is_summed_over_all_processes(self, tmp_path: Path) -> None:
         code = (
@@ -182,7 +183,8 @@ class TestLimits:
 
 
 FORGERIES = {
-    "a link to another file": "os.symlink('/etc/hostname', folder / 'result.json')",
+    "a link to another file": "np.save(folder / '0.outputs.npy', np.zeros((8, 10), np.float32)); "
+    "os.symlink(Path(__file__).with_name('answer.json'), folder / 'result.json')",
     "no JSON": "(folder / 'result.json').write_text('{')",
     "nested without end": "(folder / 'result.json').write_text('[' * 1000000)",
     "another type": "(folder / 'result.json').write_text('[1, 2]')",
@@ -207,6 +209,8 @@ def test_forged_answers_are_errors(forgery: str, tmp_path: Path, monkeypatch: py
         "def write():\n    (folder / 'result.json').write_text("
         "json.dumps({'operators': [[1, 1]], 'first_answer_ns': [5]}))\n" + FORGERIES[forgery]
     )
+    # What a link in the answer's place leads to: another file of the user's, which would even do as an answer.
+    (tmp_path / "answer.json").write_text(json.dumps({"operators": [[1, 1]], "first_answer_ns": [5]}))
     monkeypatch.setattr(host, "CHILD", child)
     with pytest.raises(RunnerFailed, match="no answer that can be read"):
         host.run({"model": INT8}, None, Settings())
