@@ -1,8 +1,8 @@
 """Whether a measurement is worse than an earlier one, beyond what both intervals allow.
 
 A latency is worse when its whole interval lies above the earlier whole interval; so is memory. Sizes and
-a device's figures are exact. Accuracy is worse when it lies below the 95% interval (Wilson) of the earlier
-one. Times and memory compare only where device, runner and threads are the same.
+a device's figures are exact, but for those that vary and have no interval, which are left out. Accuracy is
+worse when it lies below the 95% interval (Wilson) of the earlier one. Times and memory compare only where device, runner and threads are the same.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pipeline.documents import BenchResult, BuildDocument
 
 HIGHER_IS_BETTER = ("npu_operator_share",)
+VARYING = ("energy_uj", "p95_us")
 
 
 class Change(BaseModel):
@@ -60,7 +61,7 @@ def changes(
     found = [_exact("size_bytes", before.size_bytes, now.size_bytes)]
     if accuracy and (earlier := getattr(before, "accuracy", None)) is not None:
         found.append(_accuracy(earlier, *accuracy))
-    for name in sorted(set(before.device.figures) & set(now.device.figures)):
+    for name in sorted(set(before.device.figures) & set(now.device.figures) - set(VARYING)):
         theirs, ours = before.device.figures[name].value, now.device.figures[name].value
         found.append(_exact(name, theirs, ours, higher=name in HIGHER_IS_BETTER))
     note = _not_comparable(now, before)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, RootModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from pipeline.errors import BadTarget, UnknownName
 from pipeline.lookup import find_file, known_names, project_root
@@ -122,7 +123,7 @@ class Target(Strict):
 
     _name: str = PrivateAttr("")
     _path: Path = PrivateAttr(Path())
-    _devices_path: Path = PrivateAttr(Path())
+    _devices_path: Path | None = PrivateAttr(None)  # of devices.toml, where it has a table for this target
     _from_devices: frozenset[str] = PrivateAttr(frozenset())  # keys of `device` that devices.toml gives
 
     @property
@@ -135,14 +136,16 @@ class Target(Strict):
 
     def place_of(self, key: str) -> tuple[Path, tuple[str, ...]]:
         """Return the file, and the table in it, that a key of `device` comes from or belongs into."""
-        if key in self._from_devices or (self._from_devices and key not in self.device):
+        if self._devices_path and (key in self._from_devices or key not in self.device):
             return self._devices_path, (self.name,)
         return self.path, ("device",)
 
     @property
     def measured_by(self) -> str:
         """Name of the runner that measures here: `runner`, unless it waits for a device to be configured."""
-        return self.runner if self.device or not self.runner_without_device else self.runner_without_device
+        if self.device or self._devices_path or self.runner_without_device is None:
+            return self.runner
+        return self.runner_without_device
 
 
 class Devices(RootModel[dict[str, dict[str, Any]]]):
@@ -155,7 +158,8 @@ def load_target(name: str, root: Path | None = None) -> Target:
     if path is None:
         raise UnknownName("target", name, target_names(root))
     target = read_toml(path, Target)
-    if settings := _own_device(name, root):
+    settings = _own_device(name, root)
+    if settings is not None:  # an empty table asks for a device too, and then lacks what it needs
         target = target.model_copy(update={"device": {**target.device, **settings}})
         target._devices_path = (root or project_root()) / DEVICES
         target._from_devices = frozenset(settings)
@@ -163,17 +167,17 @@ def load_target(name: str, root: Path | None = None) -> Target:
     return target
 
 
-def _own_device(target: str, root: Path | None) -> dict[str, Any]:
+def _own_device(target: str, root: Path | None) -> dict[str, Any] | None:
     """Return the project's [<target>] table of devices.toml, which is about one desk and not for the repository."""
     path = (root or project_root()) / DEVICES
-    if not path.is_file():
-        return {}
+    if not path.exists():
+        return None
     devices = read_toml(path, Devices).root
     known = target_names(root)
     for name in devices:
         if name not in known:
             raise UnknownName("target", name, known, where=str(path))
-    return devices.get(target, {})
+    return devices.get(target)
 
 
 def read_toml(path: Path, model: type[Document]) -> Document:
@@ -220,8 +224,8 @@ def _toml_value(value: Any) -> str:
 
 
 def invalid(path: Path, prefix: tuple[object, ...], error: ValidationError, model: type[BaseModel]) -> BadTarget:
-    """Turn pydantic's first complaint into an error that names file, key, and what was expected."""
-    first = error.errors(include_url=False)[0]
+    """Turn one of pydantic's complaints into an error that names file, key, and what was expected."""
+    first = first_complaint(error)
     key = key_at((*prefix, *first["loc"]))
     received, expected, fix = repr(first["input"]), first["msg"], f"correct {key or 'the file'} in {path.name}"
     if first["type"] == "extra_forbidden":
@@ -236,6 +240,12 @@ def invalid(path: Path, prefix: tuple[object, ...], error: ValidationError, mode
         expected = field.description or first["msg"]
         return BadTarget(f"{path}: {key} is missing", received="no such key", expected=expected, fix=fix)
     return BadTarget(f"{path}: {key} cannot be used", received=received, expected=expected, fix=fix)
+
+
+def first_complaint(error: ValidationError) -> ErrorDetails:
+    """Return pydantic's first complaint, or that of an unknown key, which may be why another one is missing."""
+    complaints = error.errors(include_url=False)
+    return next((one for one in complaints if one["type"] == "extra_forbidden"), complaints[0])
 
 
 def key_at(location: tuple[object, ...]) -> str:

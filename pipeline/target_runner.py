@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from pipeline.errors import BadTarget
 from pipeline.runner import Settings, find_runner
-from pipeline.target import Target, invalid
+from pipeline.target import Target, first_complaint, invalid
 
 
 def settings_of(target: Target, *, files: int = 1, outputs: bool = True, runner: ModuleType | None = None) -> Settings:
@@ -37,9 +37,9 @@ def config_of(runner: ModuleType, target: Target) -> BaseModel | None:
     if target.measured_by != target.runner or not (model or target.device):
         return None  # a stand-in, which the settings do not concern, or nothing to read
     if model is None:
-        path, _ = target.place_of(next(iter(target.device)))
+        path, table = target.place_of(next(iter(target.device)))
         raise BadTarget(
-            f"{path}: the runner {target.runner!r} takes no [device] settings",
+            f"{path}: the runner {target.runner!r} takes no [{table[0]}] settings",
             received=f"device = {target.device}",
             expected="no [device] table, here or in devices.toml",
             fix="take the table out, or name the runner that it is for",
@@ -47,7 +47,7 @@ def config_of(runner: ModuleType, target: Target) -> BaseModel | None:
     try:
         return model.model_validate(target.device)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]["loc"]
+        first = first_complaint(error)["loc"]
         path, table = target.place_of(str(first[0]) if first else "")
         raise invalid(path, table, error, model) from error
 

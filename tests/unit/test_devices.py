@@ -76,6 +76,8 @@ def test_the_shipped_mobile_target_waits_for_a_phone(tmp_path: Path) -> None:
         ('[pi]\nhost = "-oProxyCommand=x"\n', "pi.host cannot be used"),
         ('[pie]\nhost = "b"\n', "unknown target 'pie'"),
         ("pi = 1\n", "pi cannot be used"),
+        ("[pi]\n", "pi.host is missing"),
+        ('[pi]\nhots = "b"\n', "unknown key pi.hots"),  # and not that host is missing
         ("[pi\n", "is not TOML"),
         (b"\xff", "is not TOML"),
     ],
@@ -95,4 +97,25 @@ def test_a_mistake_in_the_target_is_named_by_the_target(tmp_path: Path) -> None:
 
 def test_a_runner_without_settings_says_so(tmp_path: Path) -> None:
     error = refused(project(tmp_path, GOOD, "[pi]\nhost = 1\n"))
-    assert "devices.toml: the runner 'host' takes no [device] settings" in error.message
+    assert "devices.toml: the runner 'host' takes no [pi] settings" in error.message
+
+
+def test_a_folder_of_that_name_is_not_passed_over(tmp_path: Path) -> None:
+    (project(tmp_path) / "devices.toml").mkdir()
+    assert "devices.toml cannot be read" in refused(tmp_path).message
+
+
+@pytest.mark.parametrize(
+    ("own", "devices", "words"),
+    [
+        ("port = 99999", '[pi]\nhost = "b"\n', "pi.toml: device.port cannot be used"),
+        ("port = 22", '[pi]\nhost = "b"\nport = 99999\n', "devices.toml: pi.port cannot be used"),
+        ("port = 22", '[pi]\nuser = "pi"\n', "devices.toml: pi.host is missing"),
+        ("port = 22", None, "pi.toml: device.host is missing"),
+    ],
+)
+def test_a_mistake_is_named_in_the_one_of_both_that_it_is_in(
+    tmp_path: Path, own: str, devices: str | None, words: str
+) -> None:
+    target = BOARD.replace("[[recipe]]", f"[device]\n{own}\n\n[[recipe]]", 1)
+    assert words in refused(project(tmp_path, target, devices)).message

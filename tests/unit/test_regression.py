@@ -51,6 +51,12 @@ def test_a_latency_is_worse_beyond_both_intervals(interval: tuple[float, float],
     assert outcome("p90_us", now, result()).outcome == "no difference shown"
 
 
+@pytest.mark.parametrize("name", ["energy_uj", "p95_us"])
+def test_what_varies_and_has_no_interval_is_no_regression(name: str) -> None:
+    now, before = (result(figures={name: Figure(value=value)}) for value in (10.1, 10.0))
+    assert name not in {change.metric for change in changes(now, before)}
+
+
 def test_a_size_is_exact() -> None:
     assert outcome("size_bytes", result(size_bytes=13), result()).outcome == "worse"
     assert outcome("size_bytes", result(size_bytes=11), result()).outcome == "better"
