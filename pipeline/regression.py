@@ -1,8 +1,9 @@
 """Whether a measurement is worse than an earlier one, beyond what both intervals allow.
 
 A latency is worse when its whole interval lies above the earlier whole interval; so is memory. Sizes and
-a device's figures are exact, but for those that vary and have no interval, which are left out. Accuracy is
-worse when it lies below the 95% interval (Wilson) of the earlier one. Times and memory compare only where device, runner and threads are the same.
+a device's figures are exact; those that vary and have no interval are left out. Accuracy is worse when it
+lies below the 95% interval (Wilson) of the earlier one. Times and memory compare only where device, runner
+and threads are the same.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ def check_report(report: Report, delegate: str, model: Path) -> None:
             f"this benchmark_model does not know {', '.join(f'--{flag}' for flag in unknown)}",
             received="its warning of unconsumed flags",
             expected="a benchmark_model that takes every option",
-            fix="take a newer benchmark_model, or another delegate in [device]",
+            fix='take a newer benchmark_model, or another delegate in [device]; of LiteRT\'s own tool, "default"',
         )
     if report.refused and delegate in ("nnapi", "gpu"):
         raise RunnerFailed(

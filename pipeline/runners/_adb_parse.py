@@ -8,6 +8,8 @@
     since 2.6         the same lines behind "INFO: "
     since 2.16        count=… std=… p5=… median=… p95=…
     one run, or equal ones   count=1 curr=…       count=10 curr=30(all same)
+    LiteRT's own tool        the same lines of count=…, then Model initialization: … ms, Warmup (first): … ms,
+                             Overall footprint: … MB (litert/tools/benchmark_litert_model.h)
     with a profile           Timings (microseconds): count=… — sums of operators, and no time of the model
 
 Source: tensorflow/lite/tools/benchmark/benchmark_model.cc and tensorflow/core/util/stats_calculator.h.
@@ -23,8 +25,10 @@ _COUNT = re.compile(rf"(?<!\): )\bcount={_NUMBER}")  # nor the profiler's "Timin
 _FIELD = re.compile(rf"\b(curr|avg|min|max|median|p95)={_NUMBER}")
 _INIT = re.compile(rf"nference timings in us:.*?\bInit: {_NUMBER}")
 _FIRST = re.compile(rf"First inference: {_NUMBER}")
+_INIT_MS, _FIRST_MS = (re.compile(rf"{name}: +{_NUMBER} ms") for name in ("Model initialization", r"Warmup \(first\)"))
 _MEMORY = re.compile(
-    rf"(?:Memory footprint delta from the start of the tool|Peak memory footprint) \(MB\):.*?overall={_NUMBER}"
+    r"(?:(?:Memory footprint delta from the start of the tool|Peak memory footprint) \(MB\):.*?overall="
+    rf"|Overall footprint: +){_NUMBER}"
 )
 _REPLACED = re.compile(r"Replacing (\d+) out of (\d+) node\(s\) with delegate \((\w+)\)")
 _REFUSED = re.compile(
@@ -53,7 +57,7 @@ class Report:
 def parse(text: str) -> Report | None:
     """Return what the tool measured; None where it did not come to its end."""
     counted = [line for line in text.splitlines() if _COUNT.search(line)]
-    if "nference timings in us" not in text or not counted:
+    if not re.search("nference timings in us|Model initialization: ", text) or not counted:
         return None
     line = counted[-1]  # the warm-up comes first
     fields = {name: float(value) for name, value in _FIELD.findall(line)}
@@ -66,8 +70,8 @@ def parse(text: str) -> Report | None:
         typical_us=typical,
         is_median="median" in fields or "avg" not in fields,
         p95_us=fields.get("p95"),
-        init_us=_number(_INIT, text),
-        first_us=_number(_FIRST, text),
+        init_us=_number(_INIT, text) or _number(_INIT_MS, text, 1000),
+        first_us=_number(_FIRST, text) or _number(_FIRST_MS, text, 1000),
         memory_megabytes=_number(_MEMORY, text),
         delegate=_delegate(text),
         refused=next((one or other for one, other in _REFUSED.findall(text)), ""),
@@ -75,9 +79,9 @@ def parse(text: str) -> Report | None:
     )
 
 
-def _number(pattern: re.Pattern[str], text: str) -> float | None:
+def _number(pattern: re.Pattern[str], text: str, unit: float = 1) -> float | None:
     found = pattern.search(text)
-    return float(found[1]) if found else None
+    return float(found[1]) * unit if found else None
 
 
 def _delegate(text: str) -> str:
@@ -86,7 +90,7 @@ def _delegate(text: str) -> str:
         return f"{refused[1] or refused[2]} delegate took no operator"
     if replaced := dict.fromkeys(_REPLACED.findall(text)):
         return "; ".join(f"{name}, {part} of {whole} operators" for part, whole, name in replaced)
-    if applied := re.search(r"Explicitly applied (\w+) delegate, and the model graph will be (\w+) executed", text):
+    if applied := re.search(r"pplied (\w+) delegate, and the model graph will be (\w+) executed", text):
         return f"{applied[1]} delegate, {applied[2]}"
     created = re.search(r"Created TensorFlow Lite (?:delegate for (\w+)|(\w+) delegate)", text)
     return f"{created[1] or created[2]} delegate" if created else ""

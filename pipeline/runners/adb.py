@@ -50,6 +50,7 @@ _DELEGATES = {
     "none": ("--use_xnnpack=false",),
     "nnapi": ("--use_xnnpack=false", "--use_nnapi=true"),
     "gpu": ("--use_xnnpack=false", "--use_gpu=true"),
+    "default": (),
 }
 
 
@@ -72,7 +73,10 @@ class Config(BaseModel):
     cpu_affinity: str | None = Field(
         None, pattern="^[0-9a-f]{1,8}$", description="Hexadecimal mask of the cores for taskset, such as f0."
     )
-    delegate: Literal["xnnpack", "none", "nnapi", "gpu"] = Field("xnnpack", description="Delegate that computes.")
+    delegate: Literal["xnnpack", "none", "nnapi", "gpu", "default"] = Field(
+        "xnnpack",
+        description="Delegate that computes; default asks for none, for a tool that knows none of the others.",
+    )
     remote_folder: str = Field(
         "/data/local/tmp", pattern=r"^/[\w./-]*$", description="Folder on the device for the temporary folder."
     )
@@ -153,11 +157,17 @@ def _reports(models: Mapping[str, Path], settings: Settings, config: Config) -> 
         for number in range(max(1, settings.rounds)):
             for name in models if number % 2 == 0 else reversed(list(models)):
                 reports[name].append(_start(config, settings, folder, files[name], models[name]))
-    finally:  # also on KeyboardInterrupt
-        # A tool whose client was stopped runs on, so its number lies in the folder while it runs.
+    except BaseException:  # also on KeyboardInterrupt
         with contextlib.suppress(RunnerFailed):  # the device is gone, and what went wrong is being told
-            _adb(config, "shell", f"kill -9 $(cat {folder}/running) 2>/dev/null; rm -rf {folder}")
+            _remove(config, folder)
+        raise
+    _remove(config, folder)
     return reports
+
+
+def _remove(config: Config, folder: str) -> None:
+    # A tool whose client was stopped runs on, so its number lies in the folder while it runs.
+    _adb(config, "shell", f"kill -9 $(cat {folder}/running) 2>/dev/null; rm -rf {folder}")
 
 
 def _config(settings: Settings) -> Config:

@@ -101,6 +101,7 @@ def test_an_older_tool_gives_averages(phone: Phone) -> None:
         ({"delegate": "none"}, 2, ["--num_threads=2", "--use_xnnpack=false"]),
         ({"delegate": "nnapi"}, 1, ["--num_threads=1", "--use_xnnpack=false", "--use_nnapi=true"]),
         ({"delegate": "gpu"}, 1, ["--num_threads=1", "--use_xnnpack=false", "--use_gpu=true"]),
+        ({"delegate": "default"}, 1, ["--num_threads=1"]),
     ],
 )
 def test_command_lines(phone: Phone, config: dict[str, Any], threads: int, expected: list[str]) -> None:
@@ -231,6 +232,11 @@ def test_a_copy_that_fails_is_cleaned_up(phone: Phone) -> None:
     phone.behave(fail=["push"], fail_text="failed to copy: No space left on device")
     assert "No space left on device" in refused(phone, RunnerFailed).received
     assert phone.left() == []
+
+
+def test_a_folder_that_stays_after_a_good_run_is_said(phone: Phone) -> None:
+    phone._program("bin/rm", "#!/bin/sh\nexit 1\n")
+    assert "rm -rf /data/local/tmp/pipeline-" in refused(phone, RunnerFailed).message
 
 
 def test_a_phone_that_is_disconnected_in_mid_run(phone: Phone) -> None:

@@ -49,6 +49,20 @@ INFO: Memory footprint delta from the start of the tool (MB): init=14.4414 overa
 INFO: Overall peak memory footprint (MB) via periodic monitoring: 25.0508
 """
 
+# As litert/tools/benchmark_litert_model.h prints it, over the same two lines of benchmark_model.cc.
+LITERT = """INFO: count=2 curr=900(all same) p5=900 median=900 p95=900
+
+INFO: count=50 first=880 curr=850 min=840 max=880 avg=852 std=11 p5=840 median=851 p95=880
+
+INFO: [litert/tools/benchmark_litert_model.h:88]
+========== BENCHMARK RESULTS ==========
+INFO: [litert/tools/benchmark_litert_model.h:89] Model initialization: 8.10 ms
+INFO: [litert/tools/benchmark_litert_model.h:90] Warmup (first):       0.90 ms
+INFO: [litert/tools/benchmark_litert_model.h:92] Warmup (avg):         0.90 ms (2 runs)
+INFO: [litert/tools/benchmark_litert_model.h:94] Inference (avg):      0.85 ms (50 runs)
+INFO: [litert/tools/benchmark_litert_model.h:117] Init footprint:       5.00 MB
+INFO: [litert/tools/benchmark_litert_model.h:119] Overall footprint:    7.50 MB
+"""
 SERVER = "* daemon not running. starting it now on port 5037 *\n* daemon started successfully *\n"
 
 
@@ -80,6 +94,20 @@ def test_the_newest_form_with_percentiles() -> None:
     assert (found.typical_us, found.is_median, found.p95_us) == (1056, True, 1063)
     assert found.delegate == "GPU delegate, completely"
     assert found.memory_megabytes == 14.8164
+
+
+def test_the_form_of_litert() -> None:
+    found = parse(LITERT)
+    assert found
+    assert (found.count, found.typical_us, found.is_median, found.p95_us) == (50, 851, True, 880)
+    assert (found.init_us, found.first_us, found.memory_megabytes) == (pytest.approx(8100), pytest.approx(900), 7.5)
+
+
+def test_a_share_in_older_words() -> None:
+    words = "Applied XNNPACK delegate, and the model graph will be partially executed w/ the delegate.\n"
+    found = parse(words + TF_2_3)
+    assert found
+    assert found.delegate == "XNNPACK delegate, partially"
 
 
 @pytest.mark.parametrize(
