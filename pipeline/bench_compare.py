@@ -12,12 +12,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.benchmark import Interval
 from pipeline.errors import RequestError, RunnerFailed
 from pipeline.files import sha256_of
+from pipeline.history import HISTORY, HistoryLine, append, git_commit
 from pipeline.project import ARTIFACT, Project, built_folders
 from pipeline.runner import find_runner
 from pipeline.target import load_target, plain_target
@@ -52,6 +54,8 @@ def compare_files(given: str, target_name: str, project: Project, watch: Watch) 
         )
     paths = [_file_of(name, project) for name in names]
     runner = find_runner(target.measured_by, project.root)
+    if hasattr(runner, "EVALUATED_BY") and not runner.MEASURES_TIME:
+        raise _no_times(target.measured_by, "a runner without times")
     settings = replace(settings_of(target, files=2, outputs=False, runner=runner), rounds=ROUNDS)
     medians: list[tuple[float, float]] = []
     with benchmarking(watch.note):
@@ -61,14 +65,28 @@ def compare_files(given: str, target_name: str, project: Project, watch: Watch) 
             medians.append((_median(result.models["0"].times_ns), _median(result.models["1"].times_ns)))
             watch.progress({"done": (number + 1) / PROCESSES})
     if any(math.isnan(value) for pair in medians for value in pair):
-        raise RunnerFailed(
-            f"the runner {target.measured_by!r} gives no times to compare",
-            received="no timed invocation",
-            expected="a runner that measures time",
-            fix="compare on another target, such as --target=mobile",
-        )
+        raise _no_times(target.measured_by, "no timed invocation")
+    if result.device.emulated:
+        raise _no_times(target.measured_by, f"times of {result.device.name}, which decide nothing")
     ratio = ratio_of(medians)
+    at = datetime.now(UTC).isoformat(timespec="seconds")
     first, second = (float(sorted(column)[PROCESSES // 2]) / 1e3 for column in zip(*medians, strict=True))
+    for path, p50_us in zip(paths, (first, second), strict=True):
+        line = HistoryLine(
+            kind="compare",
+            at=at,
+            reused=False,
+            target=None,
+            workload=None,
+            sha256=sha256_of(path),
+            size_bytes=path.stat().st_size,
+            runner=target.measured_by,
+            device=result.device,
+            threads=settings.threads,
+            p50_us=p50_us,
+            git_commit=git_commit(project.root),
+        )
+        append(project.artifacts / HISTORY, line)
     return BenchCompareDocument(
         first=str(paths[0]),
         second=str(paths[1]),
@@ -84,6 +102,15 @@ def compare_files(given: str, target_name: str, project: Project, watch: Watch) 
         threads=settings.threads,
         device=result.device,
         kernels=(result.models["0"].kernels, result.models["1"].kernels),
+    )
+
+
+def _no_times(runner: str, received: str) -> RunnerFailed:
+    return RunnerFailed(
+        f"the runner {runner!r} gives no times to compare",
+        received=received,
+        expected="a device that measures time",
+        fix="compare on another target, such as --target=mobile",
     )
 
 

@@ -95,6 +95,8 @@ def _gate(
             evaluation = next(stage.facts for stage in built.stages if stage.name == "evaluate")
             accuracy = built.accuracy, evaluation["test"]["samples"]
         result.changes = changes(result, earlier, accuracy)
+        if any(change.outcome == "worse" for change in result.changes):
+            result.verdict = "fail"
     outcomes = {change.outcome for result in same for change in result.changes}
     return "fail" if "worse" in outcomes else worst  # type: ignore[return-value]
 

@@ -10,6 +10,15 @@ from pipeline.benchmark import Least
 from pipeline.errors import RequestError
 
 THREADS_MAX = 256
+COMPARE_ALONE = (
+    "workload",
+    "model",
+    "profile",
+    "threads",
+    "runs",
+    "min_time",
+    "against",
+)  # what --compare does not take
 RUNS_MAX = 10_000_000
 SECONDS_MAX = 3600.0
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.benchmark import Interval
-from pipeline.runner import Device
+from pipeline.runner import Device, Figure
 from pipeline.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class HistoryLine(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     format: int = Field(1, description="Raised when a reader of older lines would break.")
-    kind: Literal["build", "bench"] = Field(description="The command that measured.")
+    kind: Literal["build", "bench", "compare"] = Field(description="The command that measured.")
     at: str = Field(description="When it was measured, in UTC; of a reused measurement, when it was made.")
     reused: bool = Field(description="Whether a stored measurement was taken.")
     target: str | None = Field(description="Target; null for any other file.")
@@ -50,7 +50,7 @@ class HistoryLine(BaseModel):
     p50_us_interval: tuple[float, float] | None = Field(None, description="95% interval of the median.")
     p90_us_interval: tuple[float, float] | None = Field(None, description="95% interval of the 90th percentile.")
     memory_bytes: Interval | None = Field(None, description="Growth of the process; null where it is not told.")
-    figures: dict[str, float] = Field({}, description="What else the device told.")
+    figures: dict[str, Figure] = Field({}, description="What else the device told, each measured or an estimate.")
     verdicts: list[Verdict] = Field([], description="The budgets' verdicts.")
     git_commit: str | None = Field(None, description="Commit of the project's checkout, with + where it was altered.")
 
@@ -78,7 +78,7 @@ def line_of(document: BuildDocument | BenchResult, root: Path) -> HistoryLine:
         runner=device.runner,
         device=device.device,
         memory_bytes=device.memory_bytes,
-        figures={name: figure.value for name, figure in device.figures.items()},
+        figures=device.figures,
         verdicts=document.verdicts,
         git_commit=git_commit(root),
         **times,

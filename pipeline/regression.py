@@ -8,6 +8,7 @@ and threads are the same.
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,12 +16,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.comparison.choice import wilson_interval
 from pipeline.errors import RequestError
+from pipeline.verdict import DEVICE_BUDGETS
 
 if TYPE_CHECKING:
     from pipeline.documents import BenchResult, BuildDocument
 
 HIGHER_IS_BETTER = ("npu_operator_share",)
-VARYING = ("energy_uj", "p95_us")
+# Figures that a file has; the others are times, energy and the like, which vary and have no interval.
+EXACT = frozenset(name.removesuffix("_min").removesuffix("_max") for name in DEVICE_BUDGETS)
 
 
 class Change(BaseModel):
@@ -39,13 +42,17 @@ class Change(BaseModel):
 
 def load_earlier(path: Path) -> BuildDocument | BenchResult:
     """Return an earlier `build.json` or `bench.json`. Raises RequestError for anything else."""
-    from pipeline.documents import BenchResult, BuildDocument
+    from pipeline.documents import BenchDocument, BenchResult, BuildDocument
 
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise _no_measurement(path, str(error)) from error
     complaints = []
+    with contextlib.suppress(ValidationError):  # what `invoke bench --json` prints, for one file
+        results = BenchDocument.model_validate_json(text).results
+        if len(results) == 1:
+            return results[0]
     for model in (BuildDocument, BenchResult):
         try:
             return model.model_validate_json(text)
@@ -62,7 +69,7 @@ def changes(
     found = [_exact("size_bytes", before.size_bytes, now.size_bytes)]
     if accuracy and (earlier := getattr(before, "accuracy", None)) is not None:
         found.append(_accuracy(earlier, *accuracy))
-    for name in sorted(set(before.device.figures) & set(now.device.figures) - set(VARYING)):
+    for name in sorted(set(before.device.figures) & set(now.device.figures) & EXACT):
         theirs, ours = before.device.figures[name].value, now.device.figures[name].value
         found.append(_exact(name, theirs, ours, higher=name in HIGHER_IS_BETTER))
     note = _not_comparable(now, before)
@@ -83,6 +90,8 @@ def _not_comparable(now: BenchResult, before: BuildDocument | BenchResult) -> st
     """Return why times do not compare; "" where they do."""
     if now.device.runner != before.device.runner or now.device.device != before.device.device:
         return f"measured on {before.device.device.name} ({before.device.runner}) before, or with other versions"
+    if now.device.device.emulated:
+        return "emulated time decides nothing"
     if now.latency and before.latency and now.latency.threads != before.latency.threads:
         return f"measured with {before.latency.threads} threads before"
     return ""
@@ -116,6 +125,6 @@ def _no_measurement(path: Path, received: Any) -> RequestError:
     return RequestError(
         f"--against: {path} is no earlier measurement",
         received=received,
-        expected="a build.json or bench.json of this version",
+        expected="a build.json or bench.json of this version, or what `invoke bench --json` printed for one file",
         fix="copy artifacts/<workload>/<target>/build.json of the earlier build, and give its path",
     )

@@ -120,12 +120,20 @@ def bench(
     """Measure built files anew: all of them, one target's, or any file with --model=FILE.tflite."""
     from pipeline.bench_compare import compare_files
     from pipeline.bench_files import bench as bench_files
-    from pipeline.bench_options import bench_options
+    from pipeline.bench_options import COMPARE_ALONE, bench_options
+    from pipeline.errors import RequestError
     from pipeline.lookup import project_root
     from pipeline.project import open_project
     from pipeline.report.terminal import terminal_watch
     from pipeline.verdict import exit_code
 
+    if compare and (given := [name for name, value in locals().items() if value and name in COMPARE_ALONE]):
+        raise RequestError(
+            "--compare stands alone",
+            received=", ".join(f"--{name.replace('_', '-')}" for name in given),
+            expected="--target and --json beside it",
+            fix="leave them out: a comparison has its own number of processes and rounds",
+        )
     options = bench_options(profile=profile, threads=threads, runs=runs, min_time=min_time, against=against)
     root, watch = project_root(), terminal_watch()
     project = open_project(root, watch)

@@ -50,7 +50,7 @@ def print_builds(document: Any) -> None:
         print_build(build)
     console = console_on_stdout()
     for build in document.builds:
-        print_verdict(console, build.verdict, f"{build.workload} for {build.target}, measured by {build.device.runner}")
+        print_verdict(console, build.verdict, f"{build.workload} for {build.target}, runner {build.device.runner}")
 
 
 def print_plan(document: Any, console: Console | None = None) -> None:

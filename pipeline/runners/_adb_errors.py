@@ -25,7 +25,7 @@ def tool_error(text: str, model: Path, command: str) -> PipelineError:
             f"the device's delegate refuses {model}",
             received=last,
             expected="a file that the delegate of [device] takes",
-            fix='give another delegate in [device], such as "xnnpack"',
+            fix='give another delegate in [device] or devices.toml, such as "xnnpack"',
         )
     if _REFUSED_FILE.search(text):
         return BadModelFile(
@@ -54,12 +54,12 @@ def check_report(report: Report, delegate: str, model: Path) -> None:
             f"this benchmark_model does not know {', '.join(f'--{flag}' for flag in unknown)}",
             received="its warning of unconsumed flags",
             expected="a benchmark_model that takes every option",
-            fix='take a newer benchmark_model, or another delegate in [device]; of LiteRT\'s own tool, "default"',
+            fix='take a newer benchmark_model, or another delegate; of LiteRT\'s own tool, "default"',
         )
     if report.refused and delegate in ("nnapi", "gpu"):
         raise RunnerFailed(
             f"the delegate {delegate} takes no operator of {model}, and the CPU ran it",
             received=report.delegate,
             expected="a file that the delegate of [device] takes, at least in part",
-            fix='give another delegate in [device], such as "xnnpack", or build the file for this one',
+            fix='give another delegate in [device] or devices.toml, such as "xnnpack", or build the file for this one',
         )

@@ -26,20 +26,24 @@ _REFUSALS = (
     (
         "Bad configuration option|[Uu]nsupported option|bad configuration options",
         "is not asked, since ssh does not take an option",
-        "correct options in [device], or ssh's configuration",
+        "correct options in [device] or devices.toml, or ssh's configuration",
     ),
     ("UNPROTECTED PRIVATE KEY FILE", "is not asked, since others can read the key", "chmod 600 {key}"),
     (
         "Permission denied",
         "does not let this user in",
-        "ssh-copy-id {host}, or give user and key in [device]; ssh-add a key that has a passphrase",
+        "ssh-copy-id {host}, or give user and key in [device] or devices.toml; ssh-add a key that has a passphrase",
     ),
-    ("Could not resolve hostname", "has no address", "correct host in [device], or give the board's address"),
+    (
+        "Could not resolve hostname",
+        "has no address",
+        "correct host in [device] or devices.toml, or give the board's address",
+    ),
     (
         "Connection refused|No route to host|Network is unreachable|Connection timed out|Operation timed out"
         "|timed out during banner exchange",
         "cannot be reached",
-        "is the board on, in this network, and its ssh server running (port in [device])?",
+        "is the board on, in this network, and its ssh server running (port in [device] or devices.toml)?",
     ),
 )
 _OUT_OF_TIME = (124, 137)  # how `timeout` ends on the board
@@ -73,7 +77,7 @@ def connection_error(code: int | None, log: str, config: Config, names: str, sec
             f"there is no {config.remote_python} on the board {config.host}",
             received=said,
             expected="Python 3.9 or newer",
-            fix="apt-get install python3 on the board, or give remote_python in [device]",
+            fix="apt-get install python3 on the board, or give remote_python in [device] or devices.toml",
         )
     return RunnerFailed(
         f"the connection to the board {config.host} ended without an answer, with {names}",
@@ -92,7 +96,7 @@ def board_error(result: dict[str, Any], config: Config, names: str) -> PipelineE
             f"the disk of the board {config.host} is full",
             received=text[-800:],
             expected=f"room for the model, the samples, their outputs and times in {_folder(config)}",
-            fix="free some space there, or give another remote_folder in [device]",
+            fix="free some space there, or give another remote_folder in [device] or devices.toml",
         )
     if kind == "limit":
         return RunnerFailed(
@@ -106,21 +110,21 @@ def board_error(result: dict[str, Any], config: Config, names: str) -> PipelineE
             f"the Python of the board {config.host} is too old",
             received=f"{config.remote_python} is Python {text}",
             expected="Python 3.9 or newer",
-            fix="install a newer one there, and give its path as remote_python in [device]",
+            fix="install a newer one there, and give its path as remote_python in [device] or devices.toml",
         )
     if kind == "cpus":
         return RequestError(
             f"the board {config.host} lacks a core that cpus names",
             received=f"cpus = {list(config.cpus or ())}",
             expected=f"some of its cores: {text}",
-            fix="correct cpus in [device]",
+            fix="correct cpus in [device] or devices.toml",
         )
     if kind == "system":
         return RunnerFailed(
             f"the board {config.host} refuses a file operation",
             received=text,
             expected=f"a folder {_folder(config)} that can be written, and {config.remote_python} that starts",
-            fix="give another remote_folder or remote_python in [device]",
+            fix="give another remote_folder or remote_python in [device] or devices.toml",
         )
     errors = "; ".join(re.findall(r"^\w*Error: .*", text, re.MULTILINE))
     if "numpy.core.multiarray failed to import" in errors:
@@ -139,7 +143,7 @@ def board_error(result: dict[str, Any], config: Config, names: str) -> PipelineE
             expected="numpy, and ai-edge-litert or tflite-runtime",
             fix=f"on the board: {config.remote_python} -m pip install {package}. Where the system's Python takes no "
             f"packages: python3 -m venv litert && litert/bin/pip install {litert}, and "
-            'remote_python = "~/litert/bin/python" in [device]',
+            'remote_python = "~/litert/bin/python" in [device] or devices.toml',
         )
     return RunnerFailed(
         f"the interpreter on the board {config.host} crashed, with {names}",

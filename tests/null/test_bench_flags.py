@@ -59,7 +59,7 @@ def test_a_worse_metric_fails(project: Project) -> None:
     document["size_bytes"] -= 1
     earlier = project.add("earlier.json", json.dumps(document))
     found = project.run(*BENCH, f"--against={earlier}", expect=5).json("bench")
-    assert found["verdict"] == "fail"
+    assert found["verdict"] == found["results"][0]["verdict"] == "fail"
     assert found["results"][0]["changes"][0]["outcome"] == "worse"
 
 
@@ -80,6 +80,28 @@ def test_two_files_are_compared_by_path_and_by_name(project: Project) -> None:
     assert document["ratio"] == {"value": 1.0, "low": 1.0, "high": 1.0}
     assert document["first_sha256"] == document["second_sha256"]
     assert "no difference shown" in project.run("bench", "--compare=null,null", "--target=null").stdout
+
+
+@pytest.mark.parametrize(
+    "flag", ["--runs=100", "--profile", "--threads=2", "--against=x.json", "--model=x", "--min-time=1"]
+)
+def test_a_comparison_takes_no_other_flag(project: Project, flag: str) -> None:
+    error = project.run("bench", "--compare=null,null", flag, "--json", expect=2).json("error")["error"]
+    assert error["received"] == flag.split("=")[0]
+
+
+def test_a_comparison_is_two_lines_of_the_history(project: Project) -> None:
+    path = project.root / "artifacts" / "history.jsonl"
+    before = len(path.read_text().splitlines())
+    project.run("bench", "--compare=null,null", "--target=null")
+    lines = path.read_text().splitlines()[before:]
+    assert [json.loads(line)["kind"] for line in lines] == ["compare", "compare"]
+
+
+def test_what_bench_printed_is_an_earlier_measurement(project: Project) -> None:
+    printed = project.run(*BENCH).stdout
+    earlier = project.add("printed.json", printed)
+    assert project.run(*BENCH, f"--against={earlier}").json("bench")["results"][0]["changes"]
 
 
 @pytest.mark.parametrize("given", ["null", "null,null,null", ",null", "null,nul", "null,nowhere.tflite", "null,a/b"])

@@ -69,8 +69,8 @@ def test_a_device_that_is_not_there_is_said_before_anything_is_made(two: Project
 
 def test_each_is_printed_with_its_verdict(two: Project) -> None:
     text = two.run("build", "--target=null,other", "--workload=grey").stdout
-    assert "pass: grey for null, measured by null" in text
-    assert "pass: grey for other, measured by null" in text
+    assert "pass: grey for null, runner null" in text
+    assert "pass: grey for other, runner null" in text
 
 
 def test_an_unknown_one_of_several_is_named(two: Project) -> None:
