@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from pipeline.documents import BenchCompareDocument
 
-PROCESSES = 12
+PROCESSES = 20
 ROUNDS = 8  # a process
 # Of the words: a file compared with itself is called different in 1 of 100. The interval that is shown is the same.
 CONFIDENCE = 0.99
