@@ -182,7 +182,8 @@ def _finished(
         )
     # The two belong together: another build of the same target must not write one of them in between.
     with full_disk_named(folder), project.store.making(f"{workload.name}-{target.name}"):
-        copy_whole(final.entry.folder / ARTIFACT, folder / ARTIFACT)
+        with project.store.making(final.stage.key):  # a forced build may be replacing the entry just now
+            copy_whole(final.entry.folder / ARTIFACT, folder / ARTIFACT)
         _publish(measurement.contents, folder)
         write_whole(folder / BUILD_DOCUMENT, document.model_dump_json(indent=2) + "\n")
     append(project.artifacts / HISTORY, line_of(document, project.root))
