@@ -75,9 +75,14 @@ class ForkServer:
 
 def serve() -> None:
     sys.path.insert(0, str(ROOT))
+    # The programs import these where they first need them, np.unique does numpy.ma: longer than a case takes.
+    import ai_edge_litert.schema_py_generated  # noqa: F401
+    import numpy.ma  # noqa: F401
+
     import pipeline._untrusted_child as _untrusted_child
     import pipeline.inspect
     import pipeline.operator_cuts
+    import pipeline.steps._pack
     import pipeline.steps.slim  # noqa: F401
     from pipeline.runners import _host_child, _limited
 
