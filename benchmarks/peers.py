@@ -31,12 +31,13 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.benchmark import MOST_BLOCKS, ROUNDS, bootstrap_percentiles, interval
+from pipeline.benchmark import MOST_BLOCKS, ROUNDS
 from pipeline.build import executed
 from pipeline.calibration import representative_dataset
 from pipeline.comparison.choice import wilson_interval
 from pipeline.errors import PipelineError
 from pipeline.inspect import float_leftovers, inspect_file
+from pipeline.intervals import bootstrap_percentiles, interval
 from pipeline.machine_lock import benchmarking, training
 from pipeline.plan import BASELINE, make_plan
 from pipeline.project import ARTIFACT, Project, open_project

@@ -16,10 +16,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.benchmark import Interval
 from pipeline.errors import RequestError, RunnerFailed
 from pipeline.files import sha256_of
 from pipeline.history import HISTORY, HistoryLine, append, git_commit
+from pipeline.intervals import Interval, student_quantile
 from pipeline.project import ARTIFACT, Project, built_folders
 from pipeline.runner import find_runner
 from pipeline.target import load_target, plain_target
@@ -119,13 +119,11 @@ def ratio_of(medians: Sequence[tuple[float, float]], confidence: float = CONFIDE
 
     medians: of each process (first, second), in one unit, above 0; at least two processes.
     """
-    from scipy.special import stdtrit
-
     logarithms = [math.log(second / first) for first, second in medians]
     count = len(logarithms)
     mean = sum(logarithms) / count
     deviation = math.sqrt(sum((value - mean) ** 2 for value in logarithms) / (count - 1))
-    half = float(stdtrit(count - 1, 0.5 + confidence / 2)) * deviation / math.sqrt(count)
+    half = student_quantile(count, confidence) * deviation / math.sqrt(count)
     return Interval(value=math.exp(mean), low=math.exp(mean - half), high=math.exp(mean + half))
 
 

@@ -2,30 +2,23 @@
 
 Samples come in blocks. A block is one call of the runner, so one fresh process, in which the
 model and its baseline take turns for `ROUNDS` rounds. Blocks are added until the caller has
-decided, from 3 to 8 of them. The machine-wide lock belongs to the caller.
-
-How sure a number is. Invocations of one round resemble each other, and so do rounds of one
-process, so neither counts as an independent sample. The interval comes from a two-level
-bootstrap: blocks are drawn with replacement, then rounds within each, model and baseline
-together. With k blocks such a bootstrap is too narrow, by √((k−1)/k) and by taking the normal
-distribution for Student's; the interval is widened by both (Hesterberg 2015,
-doi:10.1080/00031305.2015.1089789), on a logarithmic scale as befits times and ratios.
+decided, from 3 to 8 of them. The machine-wide lock belongs to the caller. `intervals.py` says
+how sure a number is.
 """
 
 from __future__ import annotations
 
-import functools
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from pipeline.files import sha256_of
+from pipeline.intervals import CONFIDENCE, Interval, bootstrap_percentiles, interval, median_and_range
 from pipeline.noise import Noise, noise_of
 from pipeline.runner import Device, Figure, RunResult, Settings
 
@@ -37,23 +30,10 @@ ROUNDS = 10  # a block
 LEAST_BLOCKS, MOST_BLOCKS = 3, 8
 MOST_BLOCKS_ASKED = 200  # where the caller wants so many runs, or so long a time
 MEMORY_PAIRS = 5
-PERCENTILES = (0.5, 0.9, 0.99)
-CONFIDENCE = 0.95
-RESAMPLES = 1000
-GRID = 2000  # values at which distributions are compared; exact with no more samples than this
-NORMAL_QUANTILE = 1.959964  # 97.5%
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Interval(_Strict):
-    """A number and between what it lies."""
-
-    value: float = Field(description="Best estimate.")
-    low: float = Field(description="Lower end of the interval.")
-    high: float = Field(description="Upper end of the interval.")
 
 
 class Latency(_Strict):
@@ -73,13 +53,6 @@ class Latency(_Strict):
     samples: int = Field(description="Times that were taken.")
     invocations_a_time: int = Field(1, description="Invocations that each of the times is the mean or median of.")
     rounds: int = Field(description="Rounds that they were taken in.")
-
-
-class Percentiles(NamedTuple):
-    """The `PERCENTILES` of some times, in nanoseconds."""
-
-    values: np.ndarray  # float64 [3], over all samples
-    resampled: np.ndarray  # float64 [3, RESAMPLES]
 
 
 class DeviceCheck(_Strict):
@@ -320,82 +293,7 @@ def _measurements(
     return found
 
 
-def bootstrap_percentiles(blocks: Sequence[np.ndarray]) -> Percentiles:
-    """Return the percentiles of all samples pooled, and those of each resample.
-
-    blocks: times int64 [rounds, invocations], the same number of rounds in each. The seed is
-    fixed, so two models with equal blocks and rounds are resampled alike, which pairs them.
-    """
-    import numpy as np
-
-    rounds = [np.sort(times) for block in blocks for times in block]
-    pooled = np.sort(np.concatenate(rounds))
-    # Sorting each resample would take a minute. Each round's distribution, counted at common
-    # values, is enough: a resample's distribution is a weighted sum of them.
-    grid = pooled[np.linspace(0, len(pooled) - 1, min(GRID, len(pooled))).round().astype(int)]
-    counts = np.array([np.searchsorted(times, grid, side="right") for times in rounds], np.float64)
-    cumulated = round_weights(len(blocks), len(blocks[0])) @ counts
-    values = np.quantile(pooled, PERCENTILES, method="inverted_cdf")
-    resampled = [grid[(cumulated >= share * cumulated[:, -1:]).argmax(axis=1)] for share in PERCENTILES]
-    return Percentiles(*(np.maximum(part, 1.0) for part in (values, resampled)))  # a coarse clock may say 0
-
-
-def round_weights(blocks: int, rounds: int) -> np.ndarray:
-    """Return how often each round is drawn in each resample, float64 [RESAMPLES, blocks × rounds].
-
-    Drawing `rounds` rounds with replacement for each of the n times that a block is drawn is one
-    multinomial draw of n × rounds.
-    """
-    import numpy as np
-
-    random = np.random.default_rng(0)
-    drawn = random.multinomial(blocks, [1 / blocks] * blocks, size=RESAMPLES)
-    weights = random.multinomial(drawn * rounds, [1 / rounds] * rounds)
-    return weights.reshape(RESAMPLES, blocks * rounds).astype(np.float64)
-
-
-def interval(value: float, resampled: np.ndarray, blocks: int) -> Interval:
-    """Return the value with its widened bootstrap interval; 2 `blocks` or more, all numbers positive."""
-    import numpy as np
-
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(resampled, (tail, 1 - tail))
-    widened = student_over_normal(blocks) * math.sqrt(blocks / (blocks - 1))
-    return Interval(
-        value=value,
-        low=value * min(1.0, float(low) / value) ** widened,
-        high=value * max(1.0, float(high) / value) ** widened,
-    )
-
-
-def difference_interval(value: float, resampled: np.ndarray, blocks: int) -> Interval:
-    """Return a difference of times, which may be negative, with its bootstrap interval, widened as `interval` does."""
-    import numpy as np
-
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(resampled, (tail, 1 - tail))
-    widened = student_over_normal(blocks) * math.sqrt(blocks / (blocks - 1))
-    return Interval(
-        value=value,
-        low=value + min(0.0, float(low) - value) * widened,
-        high=value + max(0.0, float(high) - value) * widened,
-    )
-
-
-@functools.cache
-def student_over_normal(blocks: int) -> float:
-    """Return Student's 97.5% quantile with blocks − 1 degrees of freedom over the normal one."""
-    from scipy.special import stdtrit
-
-    return float(stdtrit(blocks - 1, 0.5 + CONFIDENCE / 2)) / NORMAL_QUANTILE
-
-
 def _of_blocks(values: Sequence[int | None], unit: float = 1) -> Interval | None:
     """Return median and range over the blocks, in so many of the values' own units; None where nothing was told."""
     told = [value / unit for value in values if value is not None]
     return median_and_range(told) if told else None
-
-
-def median_and_range(values: Sequence[float]) -> Interval:
-    """Return the median with the smallest and largest value, which hold the true median of 5 at 94%."""
-    return Interval(value=sorted(values)[len(values) // 2], low=min(values), high=max(values))

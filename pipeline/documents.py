@@ -13,9 +13,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.benchmark import DeviceCheck, Interval, Latency
+from pipeline.benchmark import DeviceCheck, Latency
 from pipeline.comparison.document import CandidateRow, Exclusion
 from pipeline.inspect import Inspection
+from pipeline.intervals import Interval
 from pipeline.noise import Noise
 from pipeline.operator_times import OperatorTimes
 from pipeline.regression import Change

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pipeline.benchmark import Interval
+from pipeline.intervals import Interval
 from pipeline.runner import Device, Figure
 from pipeline.verdict import Verdict
 

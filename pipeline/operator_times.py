@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.benchmark import ROUNDS, Interval, bootstrap_percentiles, difference_interval, interval
+from pipeline.benchmark import ROUNDS
+from pipeline.intervals import Interval, bootstrap_percentiles, difference_interval, interval
 from pipeline.operator_cuts import DELEGATE, FLOOR, UNKNOWN
 from pipeline.runner import RunResult, Settings
 from pipeline.runners._child import UNREADABLE, unusable_answer

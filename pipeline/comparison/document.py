@@ -6,8 +6,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.benchmark import Interval, Latency
+from pipeline.benchmark import Latency
 from pipeline.comparison.choice import McNemar
+from pipeline.intervals import Interval
 from pipeline.runner import Figure
 from pipeline.verdict import Verdict
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from pipeline.benchmark import median_and_range
 from pipeline.comparison.document import ColdStart
 from pipeline.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from pipeline.intervals import median_and_range
 from pipeline.runner import Settings
 from pipeline.target import Target
 from pipeline.target_runner import find_evaluator, settings_of

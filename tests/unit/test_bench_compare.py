@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.bench_compare import PROCESSES, ratio_of, word
-from pipeline.benchmark import Interval
+from pipeline.intervals import Interval
 from tests.strategies import quick
 
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from pipeline import benchmark
 from pipeline.benchmark import Measurement
+from pipeline.intervals import RESAMPLES, Interval, bootstrap_percentiles, interval, round_weights
 from pipeline.runner import Device, ModelRun, RunResult, Settings
 from pipeline.runners import null
 from tests.conformance import FLOAT32, INT8, make_samples
@@ -98,7 +99,7 @@ def test_without_a_baseline() -> None:
 
 def test_memory_is_the_median_growth_with_its_range() -> None:
     measurement = measure(FakeRunner(growths=(100, 140, 90, 120, 110)))
-    assert measurement.memory_bytes == benchmark.Interval(value=110, low=90, high=140)
+    assert measurement.memory_bytes == Interval(value=110, low=90, high=140)
 
 
 def test_memory_is_none_where_the_device_does_not_tell() -> None:
@@ -134,9 +135,9 @@ def test_each_block_gets_other_samples_and_only_a_few() -> None:
 
 def test_the_null_runner_is_four_times_as_fast_as_its_baseline() -> None:
     measurement = measure(null, samples=make_samples(3))
-    assert measurement.speedup == benchmark.Interval(value=4, low=4, high=4)
+    assert measurement.speedup == Interval(value=4, low=4, high=4)
     assert measurement.latency.p50_us_interval == (1.0, 1.0)
-    assert measurement.memory_bytes == benchmark.Interval(value=500_000, low=500_000, high=500_000)
+    assert measurement.memory_bytes == Interval(value=500_000, low=500_000, high=500_000)
 
 
 def test_several_files_take_turns_in_the_same_processes() -> None:
@@ -155,9 +156,9 @@ def test_several_files_take_turns_in_the_same_processes() -> None:
     assert done[-1] == 1
 
 
-def intervals(blocks: list[np.ndarray]) -> list[benchmark.Interval]:
-    found = benchmark.bootstrap_percentiles(blocks)
-    return [benchmark.interval(*pair, len(blocks)) for pair in zip(*found, strict=True)]
+def intervals(blocks: list[np.ndarray]) -> list[Interval]:
+    found = bootstrap_percentiles(blocks)
+    return [interval(*pair, len(blocks)) for pair in zip(*found, strict=True)]
 
 
 @st.composite
@@ -174,7 +175,7 @@ def some_blocks(draw: st.DrawFn) -> list[np.ndarray]:
 @settings(max_examples=50, deadline=None)
 @given(some_blocks())
 def test_percentiles_are_pooled_and_lie_in_their_intervals(blocks: list[np.ndarray]) -> None:
-    values, resampled = benchmark.bootstrap_percentiles(blocks)
+    values, resampled = bootstrap_percentiles(blocks)
     pooled = np.concatenate([block.ravel() for block in blocks])
     assert values == pytest.approx(np.quantile(pooled, [0.5, 0.9, 0.99], method="inverted_cdf"))
     assert (np.diff(values) >= 0).all()
@@ -203,8 +204,8 @@ def test_equal_times_are_certain(time: int, blocks: int) -> None:
 @settings(max_examples=25, deadline=None)
 @given(st.integers(1, 8), st.integers(1, 20))
 def test_each_resample_draws_as_many_rounds_as_there_are(blocks: int, rounds: int) -> None:
-    weights = benchmark.round_weights(blocks, rounds)
-    assert weights.shape == (benchmark.RESAMPLES, blocks * rounds)
+    weights = round_weights(blocks, rounds)
+    assert weights.shape == (RESAMPLES, blocks * rounds)
     assert (weights.sum(axis=1) == blocks * rounds).all()
     assert (weights.reshape(-1, blocks, rounds).sum(axis=2) % rounds == 0).all()  # whole blocks
 
@@ -225,6 +226,6 @@ def test_intervals_hold_the_true_median_when_processes_differ(blocks: int) -> No
 def test_more_samples_than_the_grid_change_little() -> None:
     random = np.random.default_rng(0)
     blocks = [random.integers(1000, 2000, (10, 500)) for _ in range(3)]
-    values, resampled = benchmark.bootstrap_percentiles(blocks)
+    values, resampled = bootstrap_percentiles(blocks)
     assert values == pytest.approx([1500, 1900, 1990], rel=0.01)
     assert resampled.mean(axis=1) == pytest.approx(values, rel=0.005)

@@ -15,7 +15,7 @@ import jsonschema
 import pytest
 from jsonschema import Draft202012Validator
 
-from pipeline.benchmark import DeviceCheck, Interval, Latency
+from pipeline.benchmark import DeviceCheck, Latency
 from pipeline.documents import (
     DOCUMENTS,
     SCHEMA_VERSION,
@@ -39,6 +39,7 @@ from pipeline.errors import UnknownName
 from pipeline.explain import plan_document
 from pipeline.housekeeping import clean, store_document, target_rows
 from pipeline.inspect import float_leftovers, inspect_file
+from pipeline.intervals import Interval
 from pipeline.plan import make_plan
 from pipeline.project import open_project
 from pipeline.runner import Device, Figure

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.benchmark import Interval
 from pipeline.documents import BenchResult
 from pipeline.errors import RequestError
+from pipeline.intervals import Interval
 from pipeline.regression import Change, changes, load_earlier
 from pipeline.runner import Figure
 from tests.unit.test_documents import bench_document, build_document

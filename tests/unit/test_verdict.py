@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.benchmark import DeviceCheck, Interval, Latency, Measurement
+from pipeline.benchmark import DeviceCheck, Latency, Measurement
+from pipeline.intervals import Interval
 from pipeline.runner import Device, Figure
 from pipeline.target import Budgets
 from pipeline.verdict import Verdict, exit_code, judge, overall, undecided
