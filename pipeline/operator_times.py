@@ -25,7 +25,7 @@ from pipeline.benchmark import ROUNDS
 from pipeline.intervals import Interval, bootstrap_percentiles, difference_interval, interval
 from pipeline.operator_cuts import DELEGATE, FLOOR, UNKNOWN
 from pipeline.runner import RunResult, Settings
-from pipeline.runners._child import UNREADABLE, unusable_answer
+from pipeline.runners._child import answer_of
 from pipeline.untrusted import ask
 
 if TYPE_CHECKING:
@@ -86,15 +86,13 @@ def operator_times(
     with tempfile.TemporaryDirectory(prefix="pipeline-operators-") as name:
         folder = Path(name).resolve()
         answer, log = ask("cut", model, folder, cuts_max=ROWS_MAX)
-        try:
+        with answer_of(str(model)):
             cuts, alike = [int(cut) for cut in answer["cuts"]], [bool(one) for one in answer["alike"]]
             operators = [
                 (str(o["name"]), tuple(map(int, o["output_shape"])), o["kernels"]) for o in answer["operators"]
             ]
             if cuts != sorted(set(cuts)) or cuts[-1] != len(operators) or len(alike) != len(cuts):
                 raise ValueError(f"cuts {cuts} of {len(operators)} operators")
-        except UNREADABLE as error:
-            raise unusable_answer(str(model), error) from error
         paths = {str(cut): folder / f"after_{cut}.tflite" for cut in cuts[:-1]}
         paths |= {"floor": folder / FLOOR, "whole": model}
         asked = replace(

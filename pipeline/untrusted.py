@@ -12,13 +12,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from pipeline.errors import error_from
 from pipeline.flatbuffer import read_model
 from pipeline.inspect import Inspection
 from pipeline.runner import Settings
-from pipeline.runners._child import UNREADABLE, read_log, read_result, run_child, unusable_answer
+from pipeline.runners._child import answer_of, read_log, read_result, run_child
 
 CHILD = Path(__file__).with_name("_untrusted_child.py")
 # Beyond what Python and NumPy take: the file, its deflated copy, and the sorted values of a kernel.
@@ -31,10 +29,8 @@ def inspect_untrusted(path: Path) -> Inspection:
     with tempfile.TemporaryDirectory(prefix="pipeline-inspect-") as name:
         folder = Path(name).resolve()
         answer, _ = ask("inspect", path, folder)
-        try:
+        with answer_of(str(path)):
             return Inspection.model_validate(answer)
-        except ValidationError as error:
-            raise unusable_answer(str(path), error) from error
 
 
 def ask(task: str, path: Path, folder: Path, **options: Any) -> tuple[Any, str]:
@@ -52,11 +48,8 @@ def ask(task: str, path: Path, folder: Path, **options: Any) -> tuple[Any, str]:
     request = {"task": task, "model": str(path.resolve()), "name": str(path), "options": options}
     (folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
     run_child([sys.executable, "-P", str(CHILD), str(folder)], folder, [path], limits)
-    try:
+    with answer_of(str(path)):
         result = read_result(folder)
-        if "error" not in result:
-            return result["answer"], read_log(folder)
-        refused = error_from(result["error"])
-    except (*UNREADABLE, StopIteration) as error:
-        raise unusable_answer(str(path), error) from error
-    raise refused
+        if "error" in result:
+            raise error_from(result["error"])
+        return result["answer"], read_log(folder)

@@ -21,6 +21,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -41,7 +42,10 @@ END_SECONDS = 10.0  # for the system to take down what was killed
 LOG_BYTES = 65_536  # of its log's head and tail; nothing says that it stays short
 JSON_BYTES = 100_000_000
 # What reading an answer raises where somebody else wrote it.
-UNREADABLE = (OSError, LookupError, TypeError, ValueError, ArithmeticError, AttributeError, MemoryError, RecursionError)
+_UNREADABLE = (
+    *(OSError, LookupError, TypeError, ValueError, ArithmeticError, AttributeError, MemoryError, RecursionError),
+    StopIteration,
+)
 
 
 def run_child(command: Sequence[str], folder: Path, paths: Collection[Path], settings: Settings) -> str:
@@ -160,7 +164,7 @@ def read_log(folder: Path) -> str:
 
 
 def read_result(folder: Path) -> Any:
-    """Return `result.json`. Raises one of UNREADABLE where it is none."""
+    """Return `result.json`. Read it in `answer_of`."""
     with open_answer(folder / "result.json") as stream:
         return json.loads(stream.read(JSON_BYTES))
 
@@ -168,7 +172,7 @@ def read_result(folder: Path) -> Any:
 def read_array(path: Path, dtype: str, dimensions: int, rows: int | None) -> np.ndarray:
     """Return an array that a child saved: so many dimensions or more, so many rows where they are known.
 
-    Raises one of UNREADABLE where it is none, or another.
+    Read it in `answer_of`: it raises where it is none, or another.
     """
     import numpy as np
 
@@ -179,13 +183,21 @@ def read_array(path: Path, dtype: str, dimensions: int, rows: int | None) -> np.
     return array
 
 
-def unusable_answer(names: str, error: Exception) -> RunnerFailed:
-    return _failed(
-        f"the process with {names} gave no answer that can be read",
-        f"{type(error).__name__}: {error}",
-        "the files that it writes when nothing has altered it",
-        "do not trust the file; build it again from its source",
-    )
+@contextmanager
+def answer_of(names: str) -> Iterator[None]:
+    """Read a child's answer in this context: what is not as it says raises RunnerFailed.
+
+    names: of the files that the child had. The project's own errors pass.
+    """
+    try:
+        yield
+    except _UNREADABLE as error:
+        raise _failed(
+            f"the process with {names} gave no answer that can be read",
+            f"{type(error).__name__}: {error}",
+            "the files that it writes when nothing has altered it",
+            "do not trust the file; build it again from its source",
+        ) from error
 
 
 def _over_memory(received: str, limit_bytes: int, names: str) -> RunnerFailed:

@@ -23,13 +23,12 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import BadModelFile, DataError, PipelineError
 from pipeline.runner import Device, ModelRun, RunResult, Settings
 from pipeline.runners._child import (
-    UNREADABLE,
+    answer_of,
     peak_resident_bytes,
     read_array,
     read_log,
     read_result,
     run_child,
-    unusable_answer,
 )
 from pipeline.runners._files import check_model_file
 
@@ -75,7 +74,6 @@ def run(models: Mapping[str, Path], samples: np.ndarray | None, settings: Settin
     Raises BadModelFile for a file that is no model or does not fit the samples, DataError for
     samples that the input cannot express, RunnerFailed when the child crashes or overruns a limit.
     """
-
     for path in models.values():
         check_model_file(path)
     with tempfile.TemporaryDirectory(prefix="pipeline-host-") as name:
@@ -122,49 +120,35 @@ def read_answer(
 
     Raises BadModelFile or DataError as the child says, RunnerFailed where the answer cannot be read.
     """
-    try:
-        return _answer(folder, models, settings, found, conditions, count)
-    except UNREADABLE as error:
-        raise unusable_answer(", ".join(map(str, models.values())), error) from error
-
-
-def _answer(
-    folder: Path,
-    models: Mapping[str, Path],
-    settings: Settings,
-    found: Device,
-    conditions: dict[str, str],
-    count: int | None,
-) -> RunResult:
-    """Read the files that the child's docstring names; raises one of UNREADABLE where they are not as it says."""
     import numpy as np
 
-    result = read_result(folder)
-    if "error" in result:
-        raise error_of(result["error"])
-    log = read_log(folder)
-    runs = {
-        name: ModelRun(
-            outputs=read_array(folder / f"{index}.outputs.npy", "float32", 1, count) if settings.outputs else None,
-            times_ns=(
-                read_array(folder / f"{index}.times.npy", "int64", 2, settings.rounds)
-                if settings.rounds
-                else np.empty((0, 0), np.int64)
-            ),
-            kernels=_kernels(result["operators"][index], log),
-            first_answer_ns=int(result["first_answer_ns"][index]),
-            first_inference_ns=int(result["first_inference_ns"][index]),
-        )
-        for index, name in enumerate(models)
-    }
-    told = {name: f"{float(result[name]):.4f}" for name in ("other_load", "steal") if result.get(name) is not None}
-    return RunResult(found, peak_resident_bytes(folder), runs, conditions | told)
+    with answer_of(", ".join(map(str, models.values()))):
+        result = read_result(folder)
+        if "error" in result:
+            raise error_of(result["error"])
+        log = read_log(folder)
+        runs = {
+            name: ModelRun(
+                outputs=read_array(folder / f"{index}.outputs.npy", "float32", 1, count) if settings.outputs else None,
+                times_ns=(
+                    read_array(folder / f"{index}.times.npy", "int64", 2, settings.rounds)
+                    if settings.rounds
+                    else np.empty((0, 0), np.int64)
+                ),
+                kernels=_kernels(result["operators"][index], log),
+                first_answer_ns=int(result["first_answer_ns"][index]),
+                first_inference_ns=int(result["first_inference_ns"][index]),
+            )
+            for index, name in enumerate(models)
+        }
+        told = {name: f"{float(result[name]):.4f}" for name in ("other_load", "steal") if result.get(name) is not None}
+        return RunResult(found, peak_resident_bytes(folder), runs, conditions | told)
 
 
-def error_of(described: dict[str, str]) -> PipelineError:
-    """Return the error that a child's `Refused` described."""
+def error_of(described: dict[str, str], kinds: Mapping[str, Callable[..., PipelineError]] = ERRORS) -> PipelineError:
+    """Return the error that a child's `Refused` described, of one of these kinds."""
     fields = dict(described)
-    return ERRORS[fields.pop("kind")](**fields)
+    return kinds[fields.pop("kind")](**fields)
 
 
 def check_samples(samples: np.ndarray) -> None:

@@ -21,10 +21,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.errors import BadModelFile, DataError, EnvironmentUnsuited, PipelineError, RunnerFailed
 from pipeline.runner import Device, Figure, ModelRun, RunResult, Settings
-from pipeline.runners._child import UNREADABLE, read_array, read_result, run_child, unusable_answer
+from pipeline.runners._child import answer_of, read_array, read_result, run_child
 from pipeline.runners._files import check_model_file
 from pipeline.runners._tflm_sources import sources
-from pipeline.runners.host import save_samples
+from pipeline.runners.host import error_of, save_samples
 
 if TYPE_CHECKING:
     import numpy as np
@@ -111,21 +111,19 @@ def run(models: Mapping[str, Path], samples: np.ndarray | None, settings: Settin
         (folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
         # -P: without the current folder on its path, whose files could pass for modules.
         sandbox = run_child([sys.executable, "-P", str(CHILD), str(folder)], folder, models.values(), settings)
-        try:
+        with answer_of(", ".join(names)):
             runs = _answer(folder, models, settings, None if samples is None else len(samples))
-        except UNREADABLE as error:
-            raise unusable_answer(", ".join(names), error) from error
     # Its memory is this machine's and not a microcontroller's, so it is not told.
     return RunResult(here, None, runs, {"sandbox": sandbox})
 
 
 def _answer(folder: Path, models: Mapping[str, Path], settings: Settings, count: int | None) -> dict[str, ModelRun]:
-    """Read the files that the child's docstring names; raises one of UNREADABLE where they are not as it says."""
+    """Read the files that the child's docstring names."""
     import numpy as np
 
     result = read_result(folder)
     if "error" in result:
-        raise ERRORS[result["error"].pop("kind")](**result["error"])
+        raise error_of(result["error"], ERRORS)
     return {
         name: ModelRun(
             outputs=read_array(folder / f"{index}.outputs.npy", "float32", 1, count) if settings.outputs else None,
