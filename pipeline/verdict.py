@@ -17,17 +17,18 @@ from pipeline.target import Budgets, LatencyBudget
 
 if TYPE_CHECKING:
     from pipeline.benchmark import DeviceCheck, Measurement
+    from pipeline.runner import Device
 
-# What a runner's figures are held against; the figure has the budget's name without _min and _max.
-DEVICE_BUDGETS = (
-    "arena_bytes",
-    "sram_bytes",
-    "flash_bytes",
-    "npu_operator_share_min",
-    "npu_cycles_max",
-    "transfer_gzip_bytes",
-    "transfer_brotli_bytes",
-)
+# What a runner's figures are held against, and the figure's name.
+DEVICE_BUDGETS = {
+    "arena_bytes": "arena_bytes",
+    "sram_bytes": "sram_bytes",
+    "flash_bytes": "flash_bytes",
+    "npu_operator_share_min": "npu_operator_share",
+    "npu_cycles_max": "npu_cycles",
+    "transfer_gzip_bytes": "transfer_gzip_bytes",
+    "transfer_brotli_bytes": "transfer_brotli_bytes",
+}
 Outcome = Literal["pass", "fail", "inconclusive", "not applicable"]
 
 
@@ -55,10 +56,17 @@ def judge(
     """Return a verdict for each budget that is set. Accuracies are shares of the test split, 0 to 1."""
     verdicts: list[Verdict] = []
 
-    def add(metric: str, value: float | None, interval: tuple[float, float] | None, *, at_most: bool) -> None:
+    def add(
+        metric: str,
+        value: float | None,
+        interval: tuple[float, float] | None,
+        *,
+        at_most: bool,
+        said: dict[str, str] | None = None,
+    ) -> None:
         limit = getattr(budgets, metric)
         if limit is not None:
-            verdicts.append(_verdict(metric, limit, value, interval, at_most=at_most))
+            verdicts.append(_verdict(metric, limit, value, interval, at_most=at_most).model_copy(update=said or {}))
 
     drop = None
     if accuracy is not None and baseline_accuracy is not None:
@@ -71,16 +79,14 @@ def judge(
             verdicts.append(_latency(metric, getattr(budgets, metric), quantile, measurement))
     speedup = measurement.speedup if measurement else None
     memory = measurement.memory_bytes if measurement else None
-    add("speedup_min", *((speedup.value, (speedup.low, speedup.high)) if speedup else (None, None)), at_most=False)
-    if measurement and measurement.device.emulated and budgets.speedup_min is not None:
-        note = f"emulated on {measurement.device.name}: its time decides nothing"
-        verdicts[-1] = verdicts[-1].model_copy(update={"verdict": "not applicable", "note": note})
+    emulated = _emulated(measurement.device) if measurement else {}
+    found = (speedup.value, (speedup.low, speedup.high)) if speedup else (None, None)
+    add("speedup_min", *found, at_most=False, said=emulated)
     add("memory_bytes", *((memory.value, (memory.low, memory.high)) if memory else (None, None)), at_most=True)
-    for metric in DEVICE_BUDGETS:
-        figure = measurement.figures.get(metric.removesuffix("_min").removesuffix("_max")) if measurement else None
-        add(metric, figure.value if figure else None, None, at_most=not metric.endswith("_min"))
-        if figure and figure.estimated and verdicts and verdicts[-1].metric == metric:
-            verdicts[-1] = verdicts[-1].model_copy(update={"note": f"an estimate: {figure.note or 'not measured'}"})
+    for metric, name in DEVICE_BUDGETS.items():
+        figure = measurement.figures.get(name) if measurement else None
+        said = {"note": f"an estimate: {figure.note or 'not measured'}"} if figure and figure.estimated else {}
+        add(metric, figure.value if figure else None, None, at_most=not metric.endswith("_min"), said=said)
     if measurement and measurement.device_check:
         verdicts.append(_answers(measurement.device_check))
     return verdicts
@@ -124,6 +130,13 @@ def _verdict(
     else:
         outcome = "inconclusive"
     return Verdict(metric=metric, limit=limit, measured=value, interval=interval, verdict=outcome)
+
+
+def _emulated(device: Device) -> dict[str, str]:
+    """Return what a verdict on a time of this device says, where another one stands in for it; else nothing."""
+    if not device.emulated:
+        return {}
+    return {"verdict": "not applicable", "note": f"emulated on {device.name}: its time decides nothing"}
 
 
 def _answers(check: DeviceCheck) -> Verdict:
@@ -170,9 +183,8 @@ def _latency(metric: str, budget: LatencyBudget, quantile: str, measurement: Mea
     judged = _verdict(metric, budget.limit, value, interval, at_most=True)
     if quantile == "p90_us" and latency and latency.invocations_a_time > 1 and measurement:
         judged = _p90_of_means(judged, budget, measurement)
-    if latency and latency.device.emulated:
-        note = f"emulated on {latency.device.name}: its time decides nothing"
-        return judged.model_copy(update={"verdict": "not applicable", "note": note})
+    if latency and (emulated := _emulated(latency.device)):
+        return judged.model_copy(update=emulated)
     device = measurement.device if measurement else None
     if device and device.device_class != budget.device_class:
         note = f"binds on {budget.device_class}, measured on {device.device_class}"
