@@ -118,14 +118,13 @@ def read(path: Path) -> tuple[list[HistoryLine], int]:
 
 def git_commit(root: Path) -> str | None:
     """Return the checkout's commit, followed by + where files that git knows were altered; None without one."""
-
-    def git(*arguments: str) -> str | None:
-        command: list[Any] = ["git", "-C", root, *arguments]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=GIT_SECONDS)
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    commit = git("rev-parse", "HEAD")
-    return commit and commit + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+    command: list[Any] = ["git", "-C", root, "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=GIT_SECONDS)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    lines = done.stdout.splitlines()
+    commit = next((line.split()[2] for line in lines if line.startswith("# branch.oid ")), "(initial)")
+    if done.returncode or commit == "(initial)":
+        return None
+    return commit + ("+" if any(not line.startswith("#") for line in lines) else "")
