@@ -15,7 +15,7 @@ from pipeline.project import Project
 from pipeline.runner import find_runner
 from pipeline.store import key_of
 from pipeline.target import Target
-from pipeline.target_runner import find_evaluator, settings_of
+from pipeline.target_runner import find_evaluator, is_evaluated_elsewhere, settings_of
 from pipeline.verdict import Verdict, undecided
 from pipeline.watch import Watch
 from pipeline.workload import Workload
@@ -87,7 +87,7 @@ def measured(
             watch.progress,
             least or Least(),
         )
-    if workload and hasattr(runner, "EVALUATED_BY"):
+    if workload and is_evaluated_elsewhere(runner):
         from pipeline.device_check import check_device
 
         _, evaluator = find_evaluator(target, project.root)

@@ -23,7 +23,7 @@ from pipeline.intervals import Interval, student_quantile
 from pipeline.project import ARTIFACT, Project, built_folders
 from pipeline.runner import find_runner
 from pipeline.target import load_target, plain_target
-from pipeline.target_runner import settings_of
+from pipeline.target_runner import leaves_time_to_another, settings_of
 from pipeline.watch import Watch
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def compare_files(given: str, target_name: str, project: Project, watch: Watch) 
         )
     paths = [_file_of(name, project) for name in names]
     runner = find_runner(target.measured_by, project.root)
-    if hasattr(runner, "EVALUATED_BY") and not runner.MEASURES_TIME:
+    if leaves_time_to_another(runner):
         raise _no_times(target.measured_by, "a runner without times")
     settings = replace(settings_of(target, files=2, outputs=False, runner=runner), rounds=ROUNDS)
     medians: list[tuple[float, float]] = []

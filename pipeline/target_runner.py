@@ -52,6 +52,16 @@ def config_of(runner: ModuleType, target: Target) -> BaseModel | None:
         raise invalid(path, table, error, model) from error
 
 
+def is_evaluated_elsewhere(runner: ModuleType) -> bool:
+    """Whether another runner evaluates files for this one, whose device is slow to reach or gives no outputs."""
+    return hasattr(runner, "EVALUATED_BY")
+
+
+def leaves_time_to_another(runner: ModuleType) -> bool:
+    """Whether a runner's device gives no times that mean something, so that the evaluating one's stand in."""
+    return is_evaluated_elsewhere(runner) and not runner.MEASURES_TIME
+
+
 def find_evaluator(target: Target, root: Path | None = None) -> tuple[str, ModuleType]:
     """Return the name and module of the runner that evaluates and verifies a target's files."""
     runner = find_runner(target.measured_by, root, where=f"{target.path}: runner")

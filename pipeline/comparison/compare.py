@@ -10,21 +10,20 @@ from __future__ import annotations
 import contextlib
 import time
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 from pipeline.bench import BENCHMARK_SAMPLES
 from pipeline.comparison.choice import choose
+from pipeline.comparison.on_device import FATAL, as_told, file_of, left_out, on_device, timed_by
 from pipeline.comparison.rows import Made, row_of, settle, verdicts_on
 from pipeline.comparison.techniques import REFERENCE, Candidate, candidates, chosen_names, load_techniques
-from pipeline.errors import DiskFull, PipelineError, RequestError, StepFailed, SystemRefused
+from pipeline.errors import PipelineError, RequestError, StepFailed
 from pipeline.execute import Expected, execute, forecast, full_disk_named, seconds_in_all, worker_of
 from pipeline.files import copy_whole, write_whole
 from pipeline.plan import BASELINE, Plan, Stage
 from pipeline.project import ARTIFACT, COMPARE_DOCUMENT, COMPARE_FOLDER, Project
-from pipeline.runner import Figure, find_runner
 from pipeline.target import Target
-from pipeline.target_runner import find_evaluator, settings_of
+from pipeline.target_runner import settings_of
 from pipeline.verdict import overall, undecided
 from pipeline.watch import Watch
 from pipeline.workload import Workload
@@ -33,9 +32,6 @@ if TYPE_CHECKING:
     from pipeline.benchmark import Measurement
     from pipeline.comparison.document import Exclusion
     from pipeline.documents import CompareDocument, PlanDocument
-
-# What says nothing about the technique: the comparison as a whole ends.
-FATAL = (DiskFull, SystemRefused)
 
 
 def plan_comparison(
@@ -99,7 +95,8 @@ def compare(
     # Pinned to the end: until the document is written, no gc knows that the stages are in use.
     with full_disk_named(project.store.root), project.store.pinned(list(stages_of(found))):
         made, excluded = make(found, target, workload, project, watch)
-        made, figures = on_device(made, excluded, target, workload, project, watch)
+        made, figures, refused = on_device(made, target, workload, project, watch)
+        excluded += refused
         measured = measure(made, target, workload, project, watch)
         told = as_told(measured, figures, target, project.root)
         rows = [
@@ -142,11 +139,6 @@ def compare(
             document = write()
     watch.note(f"written: {folder.relative_to(project.root)}/{COMPARE_DOCUMENT}, .csv, .png, .svg, and every file")
     return document
-
-
-def file_of(made: Made) -> Path:
-    """Return the candidate's file in the store."""
-    return made.final.entry.folder / ARTIFACT
 
 
 def _shown(folder: Path, name: str, project: Project) -> str:
@@ -193,16 +185,10 @@ def make(
     made: list[Made] = []
     excluded: list[Exclusion] = []
 
-    def leave_out(candidate: Candidate, error: PipelineError) -> None:
-        from pipeline.comparison.document import Exclusion
-
-        watch.note(f"{candidate.name} is left out: {error.message}")
-        excluded.append(Exclusion(name=candidate.name, **error.as_dict()))
-
     with worker_of(target, workload, project.store, project.root) as worker:
         for candidate in found:
             if isinstance(candidate.plan, PipelineError):
-                leave_out(candidate, candidate.plan)
+                excluded.append(left_out(candidate.name, candidate.plan, watch))
                 continue
             watch.note(f"{candidate.name}: {candidate.technique.description}")
             try:
@@ -213,66 +199,8 @@ def make(
             except (StepFailed, RequestError) as error:
                 if candidate.name == REFERENCE or isinstance(error, FATAL):
                     raise
-                leave_out(candidate, error)
+                excluded.append(left_out(candidate.name, error, watch))
     return made, excluded
-
-
-def on_device(
-    made: list[Made],
-    excluded: list[Exclusion],
-    target: Target,
-    workload: Workload,
-    project: Project,
-    watch: Watch,
-) -> tuple[list[Made], dict[str, dict[str, Figure]]]:
-    """Take every file to the target's device once: return those that run there, and what it tells of each.
-
-    The float file stays in any case, since the others are compared with it. Where the device is the
-    one that evaluates, all of them ran there before.
-    """
-    from pipeline.comparison.document import Exclusion
-
-    runner = find_runner(target.measured_by, project.root)
-    if not hasattr(runner, "EVALUATED_BY"):
-        return made, {one.name: {} for one in made}
-    samples = workload.preprocess(workload.load("validation")[0][:1])
-    settings = settings_of(target, runner=runner)
-    kept: list[Made] = []
-    figures: dict[str, dict[str, Figure]] = {}
-    for one in made:
-        try:
-            figures[one.name] = runner.run({"model": file_of(one)}, samples, settings).models["model"].figures
-        except (StepFailed, RequestError) as error:
-            if isinstance(error, FATAL):
-                raise
-            if one.name != REFERENCE:
-                watch.note(f"{one.name} is left out: {error.message}")
-                excluded.append(Exclusion(name=one.name, **error.as_dict()))
-                continue
-            figures[one.name] = {}
-        kept.append(one)
-    return kept, figures
-
-
-def as_told(
-    measured: dict[str, Measurement], figures: dict[str, dict[str, Figure]], target: Target, root: Path
-) -> dict[str, Measurement]:
-    """Return what the target's budgets are held against: what its device told, and nothing that stood in for it."""
-    name, _ = _timed_by(target, root)
-    own: dict[str, object] = {}
-    if name != target.measured_by:
-        runner = find_runner(target.measured_by, root)
-        device = runner.device(settings_of(target, runner=runner))
-        own = {"device": device, "latency": None, "baseline_latency": None, "speedup": None, "memory_bytes": None}
-    return {one: found.model_copy(update={**own, "figures": figures[one]}) for one, found in measured.items()}
-
-
-def _timed_by(target: Target, root: Path) -> tuple[str, ModuleType]:
-    """Return name and module of the target's runner, or of the evaluating one where that gives no times."""
-    runner = find_runner(target.measured_by, root)
-    if hasattr(runner, "EVALUATED_BY") and not runner.MEASURES_TIME:
-        return find_evaluator(target, root)
-    return target.measured_by, runner
 
 
 def measure(
@@ -283,7 +211,7 @@ def measure(
     from pipeline.benchmark import measure_together
     from pipeline.machine_lock import benchmarking
 
-    name, runner = _timed_by(target, project.root)
+    name, runner = timed_by(target, project.root)
     samples = workload.preprocess(workload.load("validation")[0][:BENCHMARK_SAMPLES])
     paths = {**{one.name: file_of(one) for one in made}, NAME: made[0].done[BASELINE].entry.folder / ARTIFACT}
     own = runner if name == target.measured_by else None
