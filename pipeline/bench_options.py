@@ -10,15 +10,6 @@ from pipeline.benchmark import Least
 from pipeline.errors import RequestError
 
 THREADS_MAX = 256
-COMPARE_ALONE = (
-    "workload",
-    "model",
-    "profile",
-    "threads",
-    "runs",
-    "min_time",
-    "against",
-)  # what --compare does not take
 RUNS_MAX = 10_000_000
 SECONDS_MAX = 3600.0
 
@@ -47,6 +38,17 @@ def bench_options(*, profile: bool, threads: str, runs: str, min_time: str, agai
         ),
         against=Path(against) if against else None,
     )
+
+
+def refuse_beside_compare(**flags: str | bool) -> None:
+    """Raise RequestError for the flags that are given: a comparison takes none of these."""
+    if given := [f"--{name.replace('_', '-')}" for name, value in flags.items() if value]:
+        raise RequestError(
+            "--compare stands alone",
+            received=", ".join(given),
+            expected="--target and --json beside it",
+            fix="leave them out: a comparison has its own number of processes and rounds",
+        )
 
 
 def _whole(flag: str, text: str, most: int, example: str) -> int:

@@ -120,35 +120,27 @@ def bench(
     """Measure built files anew: all of them, one target's, or any file with --model=FILE.tflite."""
     from pipeline.bench_compare import compare_files
     from pipeline.bench_files import bench as bench_files
-    from pipeline.bench_options import COMPARE_ALONE, bench_options
-    from pipeline.errors import RequestError
+    from pipeline.bench_options import bench_options, refuse_beside_compare
     from pipeline.lookup import project_root
     from pipeline.project import open_project
     from pipeline.report.terminal import terminal_watch
     from pipeline.verdict import exit_code
 
-    if compare and (given := [name for name, value in locals().items() if value and name in COMPARE_ALONE]):
-        raise RequestError(
-            "--compare stands alone",
-            received=", ".join(f"--{name.replace('_', '-')}" for name in given),
-            expected="--target and --json beside it",
-            fix="leave them out: a comparison has its own number of processes and rounds",
-        )
-    options = bench_options(profile=profile, threads=threads, runs=runs, min_time=min_time, against=against)
+    flags = {"profile": profile, "threads": threads, "runs": runs, "min_time": min_time, "against": against}
+    if compare:
+        refuse_beside_compare(workload=workload, model=model, **flags)
+    options = bench_options(**flags)
     root, watch = project_root(), terminal_watch()
     project = open_project(root, watch)
     try:
         if compare:
-            compared = compare_files(compare, target, project, watch)
+            document = compare_files(compare, target, project, watch)
         else:
             document = bench_files(project, watch, target=target, workload=workload, model=model, options=options)
     finally:
         watch.close()
-    if compare:
-        show(compared, json, "print_bench_compare", "bench")
-        return 0
-    show(document, json, "print_bench", "bench")
-    return exit_code(document.verdict)
+    show(document, json, "print_bench_compare" if compare else "print_bench", "bench")
+    return 0 if compare else exit_code(document.verdict)
 
 
 @task(
