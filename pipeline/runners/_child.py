@@ -211,7 +211,7 @@ def _over_memory(received: str, limit_bytes: int, names: str) -> RunnerFailed:
 
 def _peak_resident_bytes_together(pid: int) -> int | None:
     """Return the sum of the peak resident sizes of a process and all that come of it; None where there is no /proc."""
-    peaks = [peak for peak in map(_peak_of_process, _family(pid)) if peak is not None]
+    peaks = [peak for peak in map(peak_of_process, _family(pid)) if peak is not None]
     return sum(peaks) if peaks else None
 
 
@@ -226,7 +226,8 @@ def _family(pid: int) -> Iterator[int]:
         yield from _family(int(child))
 
 
-def _peak_of_process(pid: int) -> int | None:
+def peak_of_process(pid: int) -> int | None:
+    """Return the peak resident size of a living process in bytes; None where the system does not tell."""
     try:
         return _peak(Path(f"/proc/{pid}/status").read_text())
     except OSError:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from pipeline.errors import BadModelFile, EnvironmentUnsuited, RunnerFailed
 from pipeline.flatbuffer import ModelFile, read_model
+from pipeline.runners._child import peak_of_process
 
 CHILD = Path(__file__).with_name("_vela_child.py")
 POLL_SECONDS = 0.02
@@ -101,7 +102,7 @@ def _run(path: Path, folder: Path, options: list[str], seconds: float, limit_byt
     deadline = time.monotonic() + seconds
     try:
         while process.poll() is None:
-            if (resident := _peak_resident_bytes(process.pid)) > limit_bytes:
+            if (resident := peak_of_process(process.pid) or 0) > limit_bytes:
                 raise RunnerFailed(
                     f"Vela overran its memory limit on {path}",
                     received=f"{resident / 1e6:.0f} MB resident",
@@ -153,15 +154,6 @@ def _last_words(log: str) -> str:
     """Return the error that ended Vela, without the traceback before it."""
     lines = [line for line in log.splitlines() if line.strip() and not line.startswith(("Warning: ", "Info: "))]
     return " ".join(lines[-1:] if "Traceback" in log else lines)[-800:]
-
-
-def _peak_resident_bytes(pid: int) -> int:
-    """Return VmHWM of a process, 0 where the system does not tell."""
-    try:
-        found = re.search(r"^VmHWM:\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
-    except OSError:
-        return 0
-    return int(found[1]) * 1024 if found else 0
 
 
 def _numbers(row: dict[str, str]) -> dict[str, float]:
