@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from invoke import Collection, Task, task
 
@@ -132,6 +132,7 @@ def bench(
     options = bench_options(**flags)
     root, watch = project_root(), terminal_watch()
     project = open_project(root, watch)
+    document: Any
     try:
         if compare:
             document = compare_files(compare, target, project, watch)
