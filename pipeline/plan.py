@@ -244,7 +244,7 @@ def _data_hashes(workload: Workload) -> dict[str, str]:
                 expected="every file in DATA_FILES",
                 fix=f"restore {path.name}, or correct DATA_FILES",
             ) from error
-    return {name: " ".join(several) for name, several in hashes.items()}
+    return {name: " ".join(several) for name, several in hashes.items()} | workload.data_hashes()
 
 
 def _version(library: str, step: ModuleType) -> str:

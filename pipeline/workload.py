@@ -9,16 +9,23 @@ It defines:
     INPUT_SHAPE: tuple[int, ...]    one preprocessed sample, without the batch
     INPUT_RANGE: tuple[float, float]   lowest and highest preprocessed value
     TRAINING: Training              epochs, batch size, learning rate
-    load(split) -> (samples, labels)   "train", "validation" or "test"; raw samples [n, …],
-                                    integer labels [n]
+    load(split) -> (samples, labels)   "train", "validation" or "test"; raw samples [n, …], labels as the
+                                    task wants them: integers [n] for a classification. Samples are an array,
+                                    or whatever has `len`, `shape` and `dtype` and gives arrays for an index,
+                                    a slice or an array of indices: it is read in batches, never as a whole
     preprocess(samples) -> float32  [n, *INPUT_SHAPE]; the one path from a raw sample to the
                                     network, used in training, calibration, evaluation, predict
     build_model()                   the untrained tf_keras model, logits out
 
 and may define:
 
+    TASK: str                       a module of `pipeline/learning_tasks/`; "classification" where it is left
+                                    out. It says what labels are, how the network learns and how it is scored
+    METRIC: str                     one of the task's METRICS; left out: the task's first
+    THRESHOLD: float                probability from which a binary task answers yes, 0 to 1; left out: 0.5
     DATA_FILES: tuple[Path, ...]    absolute paths of all files that the data comes from: their bytes
                                     enter the keys, and a file left out here makes stale results
+    data_hashes() -> {name: SHA-256}   the same for data of more files than can be hashed at every plan
     augment(samples, seed)          TensorFlow function on one preprocessed float32 batch;
                                     seed is an int32 tensor [2] that fixes the draw
     decode_image(image) -> sample   one raw sample from a Pillow image (default: `images.py`),
@@ -114,6 +121,11 @@ class Workload:
                 fix="Path(__file__).parent / … in the workload",
             )
         return files
+
+    def data_hashes(self) -> dict[str, str]:
+        """Return {name: SHA-256} of data that is no plain list of files; empty where there is none."""
+        given = getattr(self.module, "data_hashes", None)
+        return dict(given()) if given else {}
 
     @property
     def augment(self) -> Any:
