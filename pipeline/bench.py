@@ -52,7 +52,7 @@ def measured(
         baseline = None
     settings = settings_of(target, outputs=False, runner=runner)
     record = {
-        "format": 2,
+        "format": 3,
         "step": "benchmark",
         "workload": workload.name if workload else None,
         "model": sha256_of(model),

@@ -89,12 +89,12 @@ def _gate(
             fix=f"invoke bench --target={earlier.target} --against={path}",
         )
     for result in same:
-        accuracy = None
+        scores = None
         if result.target and result.workload:
             built = load_build(project.folder(result.workload, result.target))
             evaluation = next(stage.facts for stage in built.stages if stage.name == "evaluate")
-            accuracy = built.accuracy, evaluation["test"]["samples"]
-        result.changes = changes(result, earlier, accuracy)
+            scores = built.scores, evaluation["test"]["samples"]
+        result.changes = changes(result, earlier, scores)
         if any(change.outcome == "worse" for change in result.changes):
             result.verdict = "fail"
     outcomes = {change.outcome for result in same for change in result.changes}
@@ -159,8 +159,8 @@ def _bench_built(
         return judge(
             own.budgets,
             size_bytes=built.size_bytes,
-            accuracy=built.accuracy,
-            baseline_accuracy=built.baseline_accuracy,
+            scores=built.scores,
+            baseline_scores=built.baseline_scores,
             measurement=measurement,
         )
 

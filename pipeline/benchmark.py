@@ -59,7 +59,7 @@ class DeviceCheck(_Strict):
     """The answers of the device to the same samples as the evaluating runner's, and what they are worth."""
 
     samples: int = Field(description="Validation samples that both answered.")
-    differences: int = Field(description="Samples that the device puts into another class.")
+    differences: int = Field(description="Samples that the device answers otherwise.")
     differences_max: int = Field(description="How many may differ: rounding alone explains them.")
     steps_max: int = Field(description="How many steps of the output rounding alone may move a class.")
     beyond_steps_max: int = Field(description="Of the differences, those where the two classes lie further apart.")
@@ -67,9 +67,10 @@ class DeviceCheck(_Strict):
         description="Largest difference of one output, in steps: the output's scale, or 1e-4 of its range in float."
     )
     first_difference: str = Field("", description="The first operator whose output differs by more than it should.")
-    test_samples: int = Field(description="Test samples that both classified.")
-    accuracy: float = Field(description="Share of those that the device classifies correctly, 0 to 1.")
-    host_accuracy: float = Field(description="Share of those that the evaluating runner classifies correctly.")
+    test_samples: int = Field(description="Test samples that both answered.")
+    metric: str = Field(description="The workload's metric.")
+    score: float = Field(description="The device's score on those.")
+    host_score: float = Field(description="The evaluating runner's score on those.")
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.bench import device_record, latency_record, measured
+from pipeline.evaluate import scores_of
 from pipeline.execute import (
     Done,
     Worker,
@@ -134,8 +135,8 @@ def _finished(
         return judge(
             target.budgets,
             size_bytes=facts["size_bytes"],
-            accuracy=evaluation["test"]["accuracy"],
-            baseline_accuracy=baseline["test"]["accuracy"],
+            scores=scores_of(evaluation, "test"),
+            baseline_scores=scores_of(baseline, "test"),
             measurement=measurement,
         )
 
@@ -162,9 +163,14 @@ def _finished(
         sha256=facts["sha256"],
         size_bytes=facts["size_bytes"],
         deflated_bytes=facts["deflated_bytes"],
-        accuracy=evaluation["test"]["accuracy"],
-        validation_accuracy=evaluation["validation"]["accuracy"],
-        baseline_accuracy=baseline["test"]["accuracy"],
+        accuracy=evaluation["test"].get("accuracy"),
+        validation_accuracy=evaluation["validation"].get("accuracy"),
+        baseline_accuracy=baseline["test"].get("accuracy"),
+        task=workload.task_name,
+        metric=workload.metric,
+        scores=scores_of(evaluation, "test"),
+        validation_scores=scores_of(evaluation, "validation"),
+        baseline_scores=scores_of(baseline, "test"),
         latency=latency_record(measurement),
         device=device_record(measurement, target.measured_by),
         stages=stage_records(done),

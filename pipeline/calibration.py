@@ -26,8 +26,13 @@ def representative_dataset(workload: Workload, samples: int, seed: int) -> tuple
     The record holds the indices into the training split, in order, and the SHA-256 of the
     preprocessed bytes. Raises DataError when the split cannot give such a set.
     """
+    import numpy as np
+
     raw, labels = workload.load("train")
-    refuse_missing_classes(labels, workload.labels)
+    if workload.task.HAS_CLASSES:
+        refuse_missing_classes(labels, workload.labels)
+    else:  # of one kind all of them, as far as the draw is concerned
+        labels = np.zeros(len(labels), np.int64)
     indices = balanced_indices(raw, labels, samples, seed)
     prepared = workload.preprocess(raw[indices])
     refuse_unusable(prepared, workload.input_range)
@@ -104,7 +109,7 @@ def refuse_unusable(prepared: np.ndarray, input_range: tuple[float, float]) -> N
             fix=fix,
         )
     flat = prepared.reshape(len(prepared), -1)
-    constant = np.flatnonzero(flat.min(axis=1) == flat.max(axis=1))
+    constant = np.flatnonzero(flat.min(axis=1) == flat.max(axis=1)) if flat.shape[1] > 1 else np.empty(0)
     if len(constant):
         raise DataError(
             "the representative dataset holds constant samples",

@@ -68,7 +68,8 @@ def check_device(
     count = len(validation)
     share = DIFFERENT_MAX if operators <= OPERATORS_A_STEP else DIFFERENT_MAX_DEEPER
     step = _step(file, ours)
-    apart = _steps_apart(ours[:count], theirs[:count], step)
+    apart = workload.task.apart(ours[:count], theirs[:count], workload.threshold, step, operators)
+    apart = np.nan_to_num(apart, nan=NO_NUMBER_STEPS, posinf=NO_NUMBER_STEPS)
     beyond = int((apart > steps_max + SLACK).sum())
     limit = math.ceil(share * count)
     differences = _differences(ours, theirs, step)
@@ -76,6 +77,11 @@ def check_device(
     if beyond or len(apart) > limit:
         worst = np.argsort(-differences[:count], kind="stable")[:SEARCHED]
         first = first_difference(runner, settings, evaluator, host, file, samples[worst])
+
+    def score(outputs: np.ndarray) -> float:
+        evidence = workload.task.evidence(outputs, samples[count:])
+        return workload.task.scores(np.nan_to_num(evidence), labels, workload.threshold)[workload.metric]
+
     return DeviceCheck(
         samples=count,
         differences=len(apart),
@@ -85,8 +91,9 @@ def check_device(
         largest_difference_steps=round(float(differences.max()), 3),
         first_difference=first,
         test_samples=len(labels),
-        accuracy=float((theirs[count:].argmax(axis=1) == labels).mean()),
-        host_accuracy=float((ours[count:].argmax(axis=1) == labels).mean()),
+        metric=workload.metric,
+        score=score(theirs[count:]),
+        host_score=score(ours[count:]),
     )
 
 
@@ -132,22 +139,6 @@ def _differences(ours: np.ndarray, theirs: np.ndarray, step: float) -> np.ndarra
     with np.errstate(invalid="ignore"):  # infinity less infinity is no number
         steps = np.abs(ours.astype(np.float64) - theirs).reshape(len(ours), -1) / step
     return np.nan_to_num(steps, nan=NO_NUMBER_STEPS, posinf=NO_NUMBER_STEPS).clip(max=NO_NUMBER_STEPS).max(axis=1)
-
-
-def _steps_apart(ours: np.ndarray, theirs: np.ndarray, step: float) -> np.ndarray:
-    """Return, for each sample that the two put into different classes, how far apart the classes lie, in steps.
-
-    In the evaluating runner's outputs, float64 [differing samples]: a tie there may fall either way, however
-    far the device has moved each of the two. What holds no number is of no class.
-    """
-    import numpy as np
-
-    one, other = ours.argmax(axis=1), theirs.argmax(axis=1)
-    at = np.flatnonzero((one != other) | ~np.isfinite(theirs).all(axis=1))
-    with np.errstate(invalid="ignore"):
-        apart = np.abs(ours[at, one[at]] - ours[at, other[at]]).astype(np.float64) / step
-    apart[~np.isfinite(theirs[at]).all(axis=1)] = NO_NUMBER_STEPS
-    return apart
 
 
 def _step(file: ModelFile, outputs: np.ndarray) -> float:

@@ -24,7 +24,7 @@ from pipeline.runner import Device, Figure
 from pipeline.target import Budgets
 from pipeline.verdict import Verdict
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 class Document(BaseModel):
@@ -109,9 +109,18 @@ class BuildDocument(Document):
     sha256: str = Field(description="SHA-256 of the built file; every number here was measured on it.")
     size_bytes: int = Field(description="Size of the file.")
     deflated_bytes: int = Field(description="Size of the file after zlib at level 9.")
-    accuracy: float = Field(description="Share of the test split classified correctly by the file.")
-    validation_accuracy: float = Field(description="Share of the validation split classified correctly.")
-    baseline_accuracy: float = Field(description="Test accuracy of the float32 file of the uncompressed model.")
+    accuracy: float | None = Field(description="Share of the test split that the file answers correctly; or null.")
+    validation_accuracy: float | None = Field(description="The same share of the validation split; or null.")
+    baseline_accuracy: float | None = Field(
+        description="Test accuracy of the float32 file of the uncompressed model; null where the task has none."
+    )
+    task: str = Field("classification", description="The workload's learning task.")
+    metric: str = Field("accuracy", description="The metric that the workload is scored by.")
+    scores: dict[str, float] = Field(description="The file's metrics on the test split, by name.")
+    validation_scores: dict[str, float] = Field(description="The file's metrics on the validation split.")
+    baseline_scores: dict[str, float] = Field(
+        description="Metrics of the float32 file of the uncompressed model, on the test split."
+    )
     latency: LatencyRecord | None = Field(description="Latency of the file; null where the device gives no times.")
     device: DeviceRecord = Field(description="The device that it was taken to, and what that told.")
     stages: list[StageRecord] = Field(description="The stages in the order of the plan.")
@@ -240,9 +249,9 @@ class PredictDocument(Document):
     image: str = Field(description="The picture.")
     model: str = Field(description="The file that classified it.")
     sha256: str = Field(description="SHA-256 of that file.")
-    predicted: str = Field(description="The class with the highest logit.")
-    confidence: float = Field(description="Softmax of that logit, 0 to 1.")
-    probabilities: dict[str, float] = Field(description="Softmax of every class.")
+    predicted: str = Field(description="What the file answers: a class, labels or values, as the task has them.")
+    confidence: float | None = Field(description="How sure it is, 0 to 1; null where the task has no probabilities.")
+    probabilities: dict[str, float] = Field(description="Probability of every label; empty where there is none.")
     notes: list[str] = Field(description="What looked odd about the picture.")
 
 
@@ -320,8 +329,8 @@ class FileQuality(BaseModel):
     name: str = Field(description="float32, quantized, mended, or the number of calibration samples.")
     sha256: str = Field(description="SHA-256 of the file.")
     size_bytes: int = Field(description="Size of the file.")
-    validation_accuracy: float = Field(description="Share of the validation split classified correctly.")
-    agreement: float = Field(description="Share of the validation split that it answers as the float32 file does.")
+    validation_score: float = Field(description="The workload's metric on the validation split.")
+    agreement: float = Field(description="How far its answers on the validation split are the float32 file's, to 1.")
     output_sqnr_db: float | None = Field(description="Signal to noise of its output on the compared samples, in dB.")
 
 
@@ -343,6 +352,7 @@ class SensitivityDocument(Document):
     seed: int = Field(description="Seed of the build.")
     step: str = Field(description="The recipe's step that quantizes.")
     scheme: str = Field(description="Its scheme.")
+    metric: str = Field("accuracy", description="The workload's metric, which the files are scored by.")
     samples: int = Field(description="Calibration samples on which the files were compared.")
     files: list[FileQuality] = Field(description="The float32 file, the quantized one, and the mended one if built.")
     layers: list[LayerSensitivity] = Field(description="All operators, that of the most own noise first.")

@@ -1,4 +1,4 @@
-"""Accuracy of a `.tflite` as it lies: every sample goes through the target's runner.
+"""Scores of a `.tflite` as it lies: every sample goes through the target's runner.
 
 A stage of the plan with the same contract as a step. The runner applies the input's scale
 and zero point and refuses values that the file cannot express, so that raw 0–255 pixels fed
@@ -7,11 +7,13 @@ to an int8 model are an error here and not a wrong number.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline.learning_task import METRICS
 from pipeline.runner import Settings, find_runner
 
 if TYPE_CHECKING:
@@ -34,42 +36,44 @@ class Config(BaseModel):
     seconds: float = Field(60.0, gt=0, description="Limit of the interpreter's process for each split.")
 
 
-def run(source: Path, workload: Workload, config: Config, out: Path, report: Any) -> dict[str, Any]:
-    """Classify the validation and test splits with `source/model.tflite`.
+def scores_of(facts: Mapping[str, Any], split: str) -> dict[str, float]:
+    """Return {metric: score} of one split, from the facts of an evaluation."""
+    return {name: value for name, value in facts[split].items() if name in METRICS}
 
-    Writes `<split>.npy`, integers [n], the predicted classes. Returns accuracy (0 to 1),
-    correct and total counts of each split, and the first test predictions with their confidence.
-    Raises RunnerFailed when the file cannot be run.
+
+def run(source: Path, workload: Workload, config: Config, out: Path, report: Any) -> dict[str, Any]:
+    """Run the validation and test splits through `source/model.tflite`.
+
+    Writes `<split>.npy`, [n, …], what the file answers to each sample. Returns the task's scores and the
+    samples of each split, for samples of one class each also how many are right, and the first test answers
+    with their confidence. Raises RunnerFailed when the file cannot be run.
     """
     import numpy as np
 
     runner = find_runner(config.runner)
     settings = Settings(config.threads, resident_megabytes=config.resident_megabytes, seconds=config.seconds)
+    task = workload.task
     facts: dict[str, Any] = {}
     for number, split in enumerate(("validation", "test")):
         raw, labels = workload.load(split)
-        result = runner.run({"model": source / "model.tflite"}, workload.preprocess(raw), settings)
-        outputs = result.models["model"].outputs
-        predicted = outputs.argmax(axis=1)
-        np.save(out / f"{split}.npy", predicted.astype(np.int32))
-        correct = int((predicted == labels).sum())
-        facts[split] = {"accuracy": correct / len(labels), "correct": correct, "samples": len(labels)}
+        prepared = workload.preprocess(raw)
+        result = runner.run({"model": source / "model.tflite"}, prepared, settings)
+        evidence = task.evidence(result.models["model"].outputs, prepared)
+        answers = task.answers(evidence, workload.threshold)
+        np.save(out / f"{split}.npy", answers.astype(np.int32) if answers.dtype.kind == "i" else answers)
+        facts[split] = {**task.scores(evidence, labels, workload.threshold), "samples": len(labels)}
+        if task.HAS_CLASSES:
+            facts[split]["correct"] = int((answers == labels).sum())
         report({"done": (number + 1) / 2})
     facts["predictions"] = [
         {
             "index": index,
-            "label": workload.labels[int(labels[index])],
-            "predicted": workload.labels[int(predicted[index])],
-            "confidence": round(confidence(outputs[index]), 4),
+            "label": workload.labels[int(labels[index])] if task.HAS_CLASSES else np.asarray(labels[index]).tolist(),
+            "predicted": answer,
+            "confidence": None if sure is None else round(sure, 4),
         }
-        for index in range(min(SHOWN_PREDICTIONS, len(labels)))
+        for index, (answer, sure) in enumerate(
+            task.shown(evidence[:SHOWN_PREDICTIONS], workload.labels, workload.threshold)
+        )
     ]
     return facts
-
-
-def confidence(logits: Any) -> float:
-    """Return the softmax of the highest logit, 0 to 1. logits: float [classes]."""
-    import numpy as np
-
-    shifted = np.exp(logits.astype(np.float64) - logits.max())
-    return float(shifted.max() / shifted.sum())

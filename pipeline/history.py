@@ -41,7 +41,8 @@ class HistoryLine(BaseModel):
     workload: str | None = Field(description="Workload; null for any other file.")
     sha256: str = Field(description="SHA-256 of the measured file.")
     size_bytes: int = Field(description="Size of the file.")
-    accuracy: float | None = Field(None, description="Test accuracy, 0 to 1; null where it was not evaluated.")
+    accuracy: float | None = Field(None, description="Test accuracy, 0 to 1; null where there is none.")
+    scores: dict[str, float] = Field({}, description="The file's metrics on the test split, where it was evaluated.")
     runner: str = Field(description="Name of the runner.")
     device: Device = Field(description="What it was measured on.")
     threads: int | None = Field(None, description="Interpreter threads; null without times.")
@@ -57,6 +58,7 @@ class HistoryLine(BaseModel):
 
 def line_of(document: BuildDocument | BenchResult, root: Path) -> HistoryLine:
     """Return the line for a build or for one file of a benchmark."""
+    scores = getattr(document, "scores", {})
     latency, device = document.latency, document.device
     times = (
         {}
@@ -67,14 +69,15 @@ def line_of(document: BuildDocument | BenchResult, root: Path) -> HistoryLine:
         }
     )
     return HistoryLine(
-        kind="build" if hasattr(document, "accuracy") else "bench",
+        kind="build" if scores else "bench",
         at=device.measured_at,
         reused=device.reused,
         target=document.target,
         workload=document.workload,
         sha256=document.sha256,
         size_bytes=document.size_bytes,
-        accuracy=getattr(document, "accuracy", None),
+        accuracy=scores.get("accuracy"),
+        scores=scores,
         runner=device.runner,
         device=device.device,
         memory_bytes=device.memory_bytes,

@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from pipeline.errors import BadTarget, DataError, EnvironmentUnsuited, RequestError
+from pipeline.learning_task import budget_keys, metric_of_budget
 from pipeline.lookup import PACKAGE, find_module, project_root
 from pipeline.runner import find_runner
 from pipeline.source import file_hash, source_hashes
@@ -78,6 +79,7 @@ class Plan:
 
 def make_plan(target: Target, workload: Workload, seed: int, root: Path | None = None) -> Plan:
     """Return the stages of a build. Raises BadTarget or UnknownName for any mistake in the recipe."""
+    refuse_other_metrics(target, workload)
     evaluator, runner = find_evaluator(target, root)
     config_of(find_runner(target.measured_by, root), target)  # a mistake in it is found before anything runs
     given = {
@@ -131,6 +133,19 @@ def make_plan(target: Target, workload: Workload, seed: int, root: Path | None =
         _stage(EVALUATE_BASELINE, evaluate, evaluate.Config(**settings), baseline, workload, version),
     )
     return Plan(stages, final.name)
+
+
+def refuse_other_metrics(target: Target, workload: Workload) -> None:
+    """Raise BadTarget for a budget on a metric that the workload's task does not have."""
+    known = [key for metric in workload.task.METRICS for key in budget_keys(metric)]
+    for key in target.budgets.model_fields_set:
+        if metric_of_budget(key) and key not in known and getattr(target.budgets, key) is not None:
+            raise BadTarget(
+                f"{target.path}: budgets.{key} binds a metric that the workload {workload.name} does not have",
+                received=f"{key}, and a workload of the task {workload.task_name!r}",
+                expected=f"one of {', '.join(known)}",
+                fix=f"take {key} out, or build the target for another workload",
+            )
 
 
 def adds_slim(target: Target) -> bool:
@@ -224,7 +239,7 @@ def given_files(config: BaseModel) -> dict[str, Path]:
 
 def outside_inputs(step: ModuleType, config: BaseModel, workload: Workload) -> dict[str, dict[str, str]]:
     """Return the part of a stage's record that comes from files: hashes of source and data as they are on disk."""
-    sources = [Path(str(step.__file__)), workload.source]
+    sources = [Path(str(step.__file__)), workload.source, Path(str(workload.task.__file__))]
     if step.PRODUCES == "tflite":
         sources.append(PACKAGE / "verify.py")  # what the file was held against before it was stored
     named = {f"config.{name}": _content_hash(path) for name, path in given_files(config).items()}

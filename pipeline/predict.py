@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from pipeline.scores import sigmoid, softmax
 from pipeline.target import Target
 from pipeline.target_runner import find_evaluator, settings_of
 from pipeline.workload import Workload
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def predict(model: Path, image: Path, target: Target, workload: Workload, *, inverted: bool) -> dict[str, Any]:
@@ -29,15 +33,28 @@ def predict(model: Path, image: Path, target: Target, workload: Workload, *, inv
         notes.append("the picture has a single value: there is nothing in it to recognize")
     elif looks_inverted(sample):
         notes.append("the border is brighter than the middle; if the picture is dark on light, add --invert")
+    prepared = workload.preprocess(sample[np.newaxis])
     _, runner = find_evaluator(target)
-    result = runner.run({"model": model}, workload.preprocess(sample[np.newaxis]), settings_of(target))
-    logits = result.models["model"].outputs[0].astype(np.float64)
-    shares = np.exp(logits - logits.max())
-    shares /= shares.sum()
-    best = int(shares.argmax())
+    result = runner.run({"model": model}, prepared, settings_of(target))
+    evidence = workload.task.evidence(result.models["model"].outputs, prepared)
+    answer, sure = workload.task.shown(evidence, workload.labels, workload.threshold)[0]
     return {
-        "predicted": workload.labels[best],
-        "confidence": round(float(shares[best]), 4),
-        "probabilities": {label: round(float(share), 4) for label, share in zip(workload.labels, shares, strict=True)},
+        "predicted": answer,
+        "confidence": None if sure is None else round(sure, 4),
+        "probabilities": _probabilities(evidence, workload),
         "notes": notes,
     }
+
+
+def _probabilities(evidence: np.ndarray, workload: Workload) -> dict[str, float]:
+    """Return the probability of each label; empty where the task has none."""
+    if workload.task_name == "classification":
+        shares = softmax(evidence)[0]
+    elif workload.task_name == "multi_label":
+        shares = sigmoid(evidence)[0]
+    elif workload.task_name == "binary":
+        yes = float(sigmoid(evidence)[0])
+        shares = [1 - yes, yes]
+    else:
+        return {}
+    return {label: round(float(share), 4) for label, share in zip(workload.labels, shares, strict=True)}

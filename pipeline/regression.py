@@ -2,8 +2,8 @@
 
 A latency is worse when its whole interval lies above the earlier whole interval; so is memory. Sizes and
 a device's figures are exact; those that vary and have no interval are left out. Accuracy is worse when it
-lies below the 95% interval (Wilson) of the earlier one. Times and memory compare only where device, runner
-and threads are the same.
+lies below the 95% interval (Wilson) of the earlier one; other scores are compared as they are. Times and
+memory compare only where device, runner and threads are the same.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.comparison.choice import wilson_interval
 from pipeline.errors import RequestError
+from pipeline.learning_task import METRICS
 from pipeline.verdict import DEVICE_BUDGETS
 
 if TYPE_CHECKING:
@@ -63,12 +64,14 @@ def load_earlier(path: Path) -> BuildDocument | BenchResult:
 
 
 def changes(
-    now: BenchResult, before: BuildDocument | BenchResult, accuracy: tuple[float, int] | None = None
+    now: BenchResult, before: BuildDocument | BenchResult, scores: tuple[dict[str, float], int] | None = None
 ) -> list[Change]:
-    """Return every metric that both have. accuracy: of the file now, 0 to 1, and of how many samples."""
+    """Return every metric that both have. scores: of the file now, and of how many samples."""
     found = [_exact("size_bytes", before.size_bytes, now.size_bytes)]
-    if accuracy and (earlier := getattr(before, "accuracy", None)) is not None:
-        found.append(_accuracy(earlier, *accuracy))
+    earlier = getattr(before, "scores", {})
+    for name in METRICS:
+        if scores and name in earlier and name in scores[0]:
+            found.append(_score(name, earlier[name], scores[0][name], scores[1]))
     for name in sorted(set(before.device.figures) & set(now.device.figures) & EXACT):
         theirs, ours = before.device.figures[name].value, now.device.figures[name].value
         found.append(_exact(name, theirs, ours, higher=name in HIGHER_IS_BETTER))
@@ -115,10 +118,13 @@ def _measured(metric: str, values: list[float], intervals: list[tuple[float, flo
     )
 
 
-def _accuracy(before: float, now: float, samples: int) -> Change:
+def _score(metric: str, before: float, now: float, samples: int) -> Change:
+    """Accuracy counts answers, so that chance has an interval; other scores are compared as they are."""
+    if metric != "accuracy":
+        return _exact(metric, before, now, higher=METRICS[metric].higher_is_better)
     low, high = wilson_interval(round(before * samples), samples)
     outcome = "worse" if now < low else "better" if now > high else "no difference shown"
-    return Change(metric="accuracy", before=before, now=now, outcome=outcome)
+    return Change(metric=metric, before=before, now=now, outcome=outcome)
 
 
 def _no_measurement(path: Path, received: Any) -> RequestError:

@@ -116,6 +116,7 @@ def sensitivity(
         seed=seed,
         step=request.entry["step"],
         scheme=request.scheme,
+        metric=workload.metric,
         samples=SAMPLES,
         files=[qualities[name] for name in ("float32", "quantized", "mended") if name in qualities],
         layers=_ranked(errors, wider, compared.get("mended")),
@@ -235,8 +236,9 @@ def _qualities(
     raw, labels = request.workload.load("validation")
     samples = request.workload.preprocess(raw)
     _, runner = find_evaluator(target, request.project.root)
+    task, threshold = request.workload.task, request.workload.threshold
     runs = runner.run(files, samples, settings_of(target)).models
-    answers: dict[str, np.ndarray] = {name: run.outputs.argmax(axis=1) for name, run in runs.items()}
+    outputs: dict[str, np.ndarray] = {name: run.outputs for name, run in runs.items()}
     for name, path in files.items():
         yield (
             name,
@@ -244,8 +246,10 @@ def _qualities(
                 name=name,
                 sha256=sha256_of(path),
                 size_bytes=path.stat().st_size,
-                validation_accuracy=float((answers[name] == labels).mean()),
-                agreement=float((answers[name] == answers["float32"]).mean()),
+                validation_score=task.scores(task.evidence(outputs[name], samples), labels, threshold)[
+                    request.workload.metric
+                ],
+                agreement=task.agreement(outputs[name], outputs["float32"], threshold),
                 output_sqnr_db=compared[name][-1].sqnr_db if name in compared else None,
             ),
         )

@@ -50,6 +50,22 @@ class Budgets(Strict):
     accuracy_drop_max: float | None = Field(
         None, ge=0, le=1, description="Highest loss of test accuracy against the float32 file, 0 to 1."
     )
+    f1_min: float | None = Field(None, ge=0, le=1, description="Lowest F1 on the test split, 0 to 1.")
+    f1_drop_max: float | None = Field(
+        None, ge=0, le=1, description="Highest loss of F1 against the float32 file, 0 to 1."
+    )
+    auc_min: float | None = Field(
+        None, ge=0, le=1, description="Lowest area under the ROC curve on the test split, 0 to 1."
+    )
+    auc_drop_max: float | None = Field(
+        None, ge=0, le=1, description="Highest loss of that area against the float32 file, 0 to 1."
+    )
+    mean_absolute_error_max: float | None = Field(
+        None, ge=0, description="Highest mean absolute error on the test split, in the labels' unit."
+    )
+    mean_absolute_error_rise_max: float | None = Field(
+        None, ge=0, description="Highest rise of that error against the float32 file, in the labels' unit."
+    )
     latency_p50_ms: LatencyBudget | None = Field(None, description="Highest median latency.")
     latency_p90_ms: LatencyBudget | None = Field(None, description="Highest 90th percentile of latency.")
     speedup_min: float | None = Field(

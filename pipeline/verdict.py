@@ -8,11 +8,13 @@ not applicable  the limit binds elsewhere (another device class), so it decides 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.errors import EXIT_BUDGET, EXIT_INCONCLUSIVE, EXIT_PASS
+from pipeline.learning_task import METRICS, budget_keys
 from pipeline.target import Budgets, LatencyBudget
 
 if TYPE_CHECKING:
@@ -49,11 +51,11 @@ def judge(
     budgets: Budgets,
     *,
     size_bytes: int,
-    accuracy: float | None,
-    baseline_accuracy: float | None,
+    scores: Mapping[str, float],
+    baseline_scores: Mapping[str, float],
     measurement: Measurement | None,
 ) -> list[Verdict]:
-    """Return a verdict for each budget that is set. Accuracies are shares of the test split, 0 to 1."""
+    """Return a verdict for each budget that is set. Scores are metrics by name, of the test split."""
     verdicts: list[Verdict] = []
 
     def add(
@@ -68,12 +70,11 @@ def judge(
         if limit is not None:
             verdicts.append(_verdict(metric, limit, value, interval, at_most=at_most).model_copy(update=said or {}))
 
-    drop = None
-    if accuracy is not None and baseline_accuracy is not None:
-        drop = round(baseline_accuracy - accuracy, 9)  # 0.995 − 0.993 must not exceed 0.002
     add("size_bytes", size_bytes, None, at_most=True)
-    add("accuracy_min", accuracy, None, at_most=False)
-    add("accuracy_drop_max", drop, None, at_most=True)
+    for name, scored in METRICS.items():
+        limit, worsening = budget_keys(name)
+        add(limit, scores.get(name), None, at_most=not scored.higher_is_better)
+        add(worsening, worse_by(name, scores, baseline_scores), None, at_most=True)
     for metric, quantile in (("latency_p50_ms", "p50_us"), ("latency_p90_ms", "p90_us")):
         if getattr(budgets, metric) is not None:
             verdicts.append(_latency(metric, getattr(budgets, metric), quantile, measurement))
@@ -90,6 +91,14 @@ def judge(
     if measurement and measurement.device_check:
         verdicts.append(_answers(measurement.device_check))
     return verdicts
+
+
+def worse_by(metric: str, scores: Mapping[str, float], baseline_scores: Mapping[str, float]) -> float | None:
+    """Return by how much a score is worse than the float32 file's; None where one of them is not known."""
+    if metric not in scores or metric not in baseline_scores:
+        return None
+    worse = baseline_scores[metric] - scores[metric]
+    return round(worse if METRICS[metric].higher_is_better else -worse, 9)  # 0.995 − 0.993 must not exceed 0.002
 
 
 def overall(verdicts: list[Verdict]) -> Literal["pass", "fail", "inconclusive"]:

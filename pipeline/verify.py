@@ -2,7 +2,7 @@
 
 It was loaded and invoked; its batch is a static 1; its input and output have the number
 formats that were asked for; a full-integer file holds no float tensor and computes no float
-operator; it agrees with its source on validation samples; and what earlier steps promised
+operator; its answers agree with its source's on validation samples; and what earlier steps promised
 (zeros, clusters) is still in the file. A step gives these as `promises` among its facts.
 """
 
@@ -19,9 +19,8 @@ from pipeline.steps._promises import describe_channels, lost_clusters, lost_zero
 if TYPE_CHECKING:
     from pipeline.workload import Workload
 
-AGREEMENT_MIN = 0.995
 REFERENCE_SAMPLES = 1000
-REFERENCE_FILE = "reference.npy"  # float32 [n, classes]: the source's outputs on the first validation samples
+REFERENCE_FILE = "reference.npy"  # float32 [n, …]: the source's outputs on the first validation samples
 
 
 def verify(folder: Path, workload: Workload, promises: dict[str, Any], runner_config: dict[str, Any]) -> dict[str, Any]:
@@ -57,9 +56,7 @@ def verify(folder: Path, workload: Workload, promises: dict[str, Any], runner_co
         "zero_fraction": round(found.zero_fraction, 6),
         "distinct_values_per_channel": {k.name: k.distinct_values_per_channel for k in found.kernels},
         "operators": found.operator_counts,
-        "agreement": _agreement(
-            model, folder / REFERENCE_FILE, workload, runner_config, promises.get("agreement_min", AGREEMENT_MIN)
-        ),
+        "agreement": _agreement(model, folder / REFERENCE_FILE, workload, runner_config, promises.get("agreement_min")),
     }
 
 
@@ -86,20 +83,22 @@ def _check_zeros_and_clusters(found: Inspection, promises: dict[str, Any]) -> No
 
 
 def _agreement(
-    model: Path, reference_file: Path, workload: Workload, runner_config: dict[str, Any], agreement_min: float
+    model: Path, reference_file: Path, workload: Workload, runner_config: dict[str, Any], agreement_min: float | None
 ) -> float:
     import numpy as np
 
+    if agreement_min is None:
+        agreement_min = workload.task.AGREEMENT_MIN
     reference = np.load(reference_file)
     samples = workload.preprocess(workload.load("validation")[0][: len(reference)])
     options = dict(runner_config)
     runner = find_runner(options.pop("runner"))
     outputs = runner.run({"model": model}, samples, Settings(**options)).models["model"].outputs
-    agreement = float((outputs.argmax(axis=1) == reference.argmax(axis=1)).mean())
+    agreement = workload.task.agreement(outputs, reference, workload.threshold)
     if agreement < agreement_min:
         _fail(
             "the file does not agree with the model that it was made from",
-            f"the same class for {agreement:.2%} of {len(reference)} validation samples",
+            f"{agreement:.2%} over {len(reference)} validation samples",
             f"at least {agreement_min:.1%}",
             "raise `calibration_samples`, keep sensitive layers in a wider scheme (`invoke sensitivity` names them), "
             "or look at preprocess() and INPUT_RANGE of the workload",

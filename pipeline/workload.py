@@ -44,7 +44,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.errors import BadWorkload
+from pipeline.errors import BadWorkload, UnknownName
+from pipeline.learning_task import find_task
 from pipeline.lookup import find_module, load_module
 
 if TYPE_CHECKING:
@@ -97,6 +98,40 @@ class Workload:
         return tuple(self.module.LABELS)
 
     @property
+    def task(self) -> ModuleType:
+        return find_task(self.task_name, str(getattr(self.module, "__file__", self.name)))
+
+    @property
+    def task_name(self) -> str:
+        return getattr(self.module, "TASK", "classification")
+
+    @property
+    def metric(self) -> str:
+        """The name of the metric that the workload is scored by."""
+        name = getattr(self.module, "METRIC", self.task.METRICS[0])
+        if name not in self.task.METRICS:
+            raise UnknownName("METRIC", name, list(self.task.METRICS), where=str(self.source))
+        return name
+
+    @property
+    def threshold(self) -> float:
+        """The probability from which a binary or multi-label task answers yes."""
+        value = getattr(self.module, "THRESHOLD", 0.5)
+        if not isinstance(value, float) or not 0 < value < 1:
+            raise BadWorkload(
+                f"{self.source}: THRESHOLD is no probability",
+                received=repr(value),
+                expected="a number between 0 and 1, both excluded",
+                fix="THRESHOLD = 0.5",
+            )
+        return value
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """What the network gives for one sample."""
+        return self.task.output_shape(self.labels, self.input_shape)
+
+    @property
     def input_shape(self) -> tuple[int, ...]:
         return tuple(self.module.INPUT_SHAPE)
 
@@ -132,7 +167,7 @@ class Workload:
         return getattr(self.module, "augment", None)
 
     def load(self, split: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return (raw samples [n, …], integer labels [n]) of "train", "validation" or "test"."""
+        """Return (raw samples [n, …], labels [n, …] as the task has them) of "train", "validation" or "test"."""
         samples, labels = self.module.load(split)
         if len(samples) != len(labels):
             raise BadWorkload(
@@ -141,15 +176,17 @@ class Workload:
                 expected="equal counts",
                 fix="correct the workload's load()",
             )
+        is_array = hasattr(labels, "dtype") and labels.ndim > 0 and len(labels) > 0
+        expected = "an array of labels, one for each sample"
+        if is_array and not (expected := self.task.labels_expected(labels, self.labels, split)):
+            return samples, labels
         received = f"{getattr(labels, 'dtype', type(labels).__name__)} {list(getattr(labels, 'shape', ()))}"
-        if len(labels) and getattr(labels, "ndim", 0) == 1 and labels.dtype.kind in "iu":
-            received = f"labels from {labels.min()} to {labels.max()}"
-            if labels.min() >= 0 and labels.max() < len(self.labels):
-                return samples, labels
+        if is_array and labels.dtype.kind in "iuf":
+            received += f", labels from {labels.min()} to {labels.max()}"
         raise BadWorkload(
             f"{self.source}: load({split!r}) returns unusable labels",
             received=received,
-            expected=f"one integer of 0 to {len(self.labels) - 1} for each sample (LABELS has {len(self.labels)})",
+            expected=expected,
             fix="correct the workload's load() or LABELS",
         )
 

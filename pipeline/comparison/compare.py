@@ -17,7 +17,7 @@ from pipeline.comparison.choice import choose
 from pipeline.comparison.on_device import FATAL, as_told, file_of, left_out, on_device, timed_by
 from pipeline.comparison.rows import Made, row_of, settle, verdicts_on
 from pipeline.comparison.techniques import REFERENCE, Candidate, candidates, chosen_names, load_techniques
-from pipeline.errors import PipelineError, RequestError, StepFailed
+from pipeline.errors import BadWorkload, PipelineError, RequestError, StepFailed
 from pipeline.execute import Expected, execute, forecast, full_disk_named, seconds_in_all, worker_of
 from pipeline.files import copy_whole, write_whole
 from pipeline.plan import BASELINE, Plan, Stage
@@ -34,14 +34,26 @@ if TYPE_CHECKING:
     from pipeline.documents import CompareDocument, PlanDocument
 
 
+def refuse_task(workload: Workload) -> None:
+    """Raise BadWorkload for samples that are not right or wrong: techniques are compared by those."""
+    if not workload.task.HAS_CLASSES:
+        raise BadWorkload(
+            f"techniques cannot be compared on the workload {workload.name}",
+            received=f"a workload of the task {workload.task_name!r}",
+            expected="a task of one class for each sample (classification or binary), for McNemar's test",
+            fix="build the target with each recipe, and compare the scores in their build.json",
+        )
+
+
 def plan_comparison(
     target: Target, workload: Workload, seed: int, root: Path, *, techniques: str, quick: bool
 ) -> tuple[list[Candidate], float | None]:
     """Return the candidates, and the seconds that shipped figures give for all of them made cold, if any.
 
-    Raises UnknownName for a technique that is not known, BadTarget for a target or techniques.toml
-    that cannot work.
+    Raises UnknownName for a technique that is not known, BadWorkload for a task without classes, BadTarget
+    for a target or techniques.toml that cannot work.
     """
+    refuse_task(workload)
     known = load_techniques(root)
     found = candidates(target, workload, seed, root, known, chosen_names(known, techniques), quick=quick)
     shipped = known.expected_seconds.get(workload.name, {}).get("quick" if quick else "all")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.comparison.choice import accuracy_is_sure, axes, mcnemar, pareto_front, why_not, wilson_interval
 from pipeline.comparison.document import Accuracy, CandidateRow
 from pipeline.comparison.reasons import gained, reasons
+from pipeline.evaluate import scores_of
 from pipeline.inspect import inspect_file
 from pipeline.plan import EVALUATE, EVALUATE_BASELINE, Plan, whole_recipe
 from pipeline.project import ARTIFACT
@@ -93,8 +94,8 @@ def verdicts_on(split: str, made: Made, target: Target, measurement: Measurement
     return judge(
         target.budgets,
         size_bytes=made.final.facts["file"]["size_bytes"],
-        accuracy=made.done[EVALUATE].facts[split]["accuracy"],
-        baseline_accuracy=made.done[EVALUATE_BASELINE].facts[split]["accuracy"],
+        scores=scores_of(made.done[EVALUATE].facts, split),
+        baseline_scores=scores_of(made.done[EVALUATE_BASELINE].facts, split),
         measurement=measurement,
     )
 
@@ -122,4 +123,5 @@ def _right(made: Made, workload: Workload) -> np.ndarray:
 
 
 def _accuracy(facts: dict[str, Any]) -> Accuracy:
-    return Accuracy(**facts, interval=wilson_interval(facts["correct"], facts["samples"]))
+    known = {name: facts[name] for name in Accuracy.model_fields if name in facts}
+    return Accuracy(**known, interval=wilson_interval(facts["correct"], facts["samples"]))

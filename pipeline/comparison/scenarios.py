@@ -77,13 +77,14 @@ def corrupted(
     """Return for each file {corruption: accuracy, 0 to 1, at severities 1 to 5}, on the first test samples."""
     raw, labels = workload.load("test")
     raw, labels = raw[:SAMPLES], labels[:SAMPLES]
+    task = workload.task
     found: dict[str, dict[str, list[float]]] = {name: {} for name in files}
     for number, corruption in enumerate(CORRUPTIONS):
         for severity in SEVERITIES:
             samples = workload.preprocess(corrupt(raw, corruption, severity, seed))
             result = runner.run(files, samples, settings)
             for name, model in result.models.items():
-                right = float((model.outputs.argmax(axis=1) == labels).mean())
+                right = task.scores(task.evidence(model.outputs, samples), labels, workload.threshold)["accuracy"]
                 found[name].setdefault(corruption, []).append(round(right, 6))
         watch.progress({"done": (number + 1) / len(CORRUPTIONS)})
     return list(found.values())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pipeline.learning_task import in_words
+
 
 def device_lines(latency: Any, device: Any) -> list[str]:
     """Return the latency, and what else the device told."""
@@ -27,7 +29,8 @@ def device_lines(latency: Any, device: Any) -> list[str]:
         lines.append(f"{name:<11} {number(figure.value)}{kind}{note}")
     if check := device.device_check:
         lines.append(
-            f"on device   {check.accuracy:.2%} of {check.test_samples:,} test samples, host {check.host_accuracy:.2%}; "
+            f"on device   {in_words(check.metric, check.score)} of {check.test_samples:,} test samples, "
+            f"host {in_words(check.metric, check.host_score)}; "
             f"{check.differences} of {check.samples:,} validation answers differ"
         )
     if device.files:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pipeline.learning_task import in_words
 from pipeline.report.device import device_lines, number
 from pipeline.report.terminal import duration
 
@@ -29,14 +30,19 @@ def print_build(document: Any) -> None:
     latency = document.latency
     evaluation = next(stage.facts for stage in document.stages if stage.name == "evaluate")
     shown = ", ".join(
-        f"{item['label']}→{item['predicted']} {item['confidence']:.0%}" for item in evaluation["predictions"][:5]
+        f"{item['label']}→{item['predicted']}" + (f" {item['confidence']:.0%}" if item["confidence"] else "")
+        for item in evaluation["predictions"][:5]
     )
+
+    def score(scores: dict[str, float]) -> str:
+        return in_words(document.metric, scores[document.metric])
+
     lines = [
         f"file        {document.artifact}",
         f"size        {document.size_bytes:,} bytes, {document.deflated_bytes:,} deflated; "
         f"{file['zero_fraction']:.1%} of the kernels' weights are zero",
-        f"accuracy    {document.accuracy:.2%} of the test split; float32 file {document.baseline_accuracy:.2%}; "
-        f"validation {document.validation_accuracy:.2%}",
+        f"{document.metric:<11} {score(document.scores)} on the test split; float32 file "
+        f"{score(document.baseline_scores)}; validation {score(document.validation_scores)}",
         *device_lines(latency, document.device),
         f"predictions {shown} (label→predicted, the first test samples)",
     ]
@@ -115,7 +121,8 @@ def print_stages(document: Any) -> None:
 
 def print_prediction(document: Any) -> None:
     """Print a PredictDocument: the class and how sure the file is."""
-    console_on_stdout().print(f"{document.predicted}  {document.confidence:.1%}", markup=False, highlight=False)
+    sure = "" if document.confidence is None else f"  {document.confidence:.1%}"
+    console_on_stdout().print(f"{document.predicted}{sure}", markup=False, highlight=False)
 
 
 def print_sensitivity(document: Any) -> None:
@@ -131,9 +138,9 @@ def print_sensitivity(document: Any) -> None:
         table.add_row(escape(row.layer), *cells, *after)
     console.print(table)
     qualities = [*document.files, *(size.quality for size in document.calibration_sizes)]
-    table = table_of("file", "bytes", "validation accuracy", "agrees with float32", "SQNR of the output")
+    table = table_of("file", "bytes", f"validation {document.metric}", "agrees with float32", "SQNR of the output")
     for quality in qualities:
-        shares = (f"{quality.validation_accuracy:.2%}", f"{quality.agreement:.2%}")
+        shares = (in_words(document.metric, quality.validation_score), f"{quality.agreement:.2%}")
         table.add_row(quality.name, f"{quality.size_bytes:,}", *shares, _decibel(quality.output_sqnr_db))
     console.print(table)
     if document.calibration_sizes:

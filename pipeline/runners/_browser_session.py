@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import signal
 import tempfile
 import time
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 POLL_MILLISECONDS = 50
+REMOVED_SECONDS = 10  # that files of a browser which is still ending are removed again and again
 LOG_LINES = 20
 PLACE_MAX = 40  # characters: Chromium puts a socket further down, and the path of a socket has at most 107
 ARGUMENTS = (
@@ -89,16 +91,13 @@ def _open_page(address: str, chromium: Path, seen: Visit, deadline: float) -> It
     def left() -> float:
         return max(1.0, (deadline - time.monotonic()) * 1000)
 
-    place = tempfile.gettempdir()
-    if len(place) > PLACE_MAX:
-        place = "/tmp"
-    with tempfile.TemporaryDirectory(prefix="browser-", dir=place) as folder, sync_playwright() as playwright:
+    with _temporary_files() as folder, sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=chromium,
             headless=True,
             chromium_sandbox=os.geteuid() != 0,  # Chromium refuses to sandbox for root
             args=list(ARGUMENTS),
-            env={**os.environ, "TMPDIR": folder},  # a browser that is killed leaves things there
+            env={**os.environ, "TMPDIR": folder},
             timeout=left(),
         )
         try:
@@ -120,6 +119,29 @@ def _open_page(address: str, chromium: Path, seen: Visit, deadline: float) -> It
                 raise
         finally:
             browser.close()
+
+
+@contextlib.contextmanager
+def _temporary_files() -> Iterator[str]:
+    """Give the folder where browser and driver put their files; it goes, however they end.
+
+    The driver removes its own when the browser closes, but not always when the browser was killed; and
+    processes of a killed browser may still write while the folder is being removed.
+    """
+    place = tempfile.gettempdir()
+    folder = tempfile.mkdtemp(prefix="browser-", dir=place if len(place) <= PLACE_MAX else "/tmp")
+    before = os.environ.get("TMPDIR")
+    os.environ["TMPDIR"] = folder  # the driver is started with this process's environment
+    try:
+        yield folder
+    finally:
+        os.environ.pop("TMPDIR")
+        if before is not None:
+            os.environ["TMPDIR"] = before
+        deadline = time.monotonic() + REMOVED_SECONDS
+        while Path(folder).exists() and time.monotonic() < deadline:
+            shutil.rmtree(folder, ignore_errors=True)
+            time.sleep(POLL_MILLISECONDS / 1000 if Path(folder).exists() else 0)
 
 
 def _process_ids(processes: list[dict[str, Any]], kind: str) -> list[int]:

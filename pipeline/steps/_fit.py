@@ -23,13 +23,13 @@ def fit(
     report: Any,
     callbacks: tuple[Any, ...] = (),
 ) -> dict[str, Any]:
-    """Compile and fit `model`; return the per-epoch history and the validation accuracy."""
-    if model.output_shape[1:] != (len(workload.labels),):
+    """Compile and fit `model`; return the per-epoch history."""
+    if model.output_shape[1:] != workload.output_shape:
         raise BadWorkload(
             f"{workload.source}: the model's output does not fit LABELS",
             received=f"output shape {list(model.output_shape)}",
-            expected=f"[batch, {len(workload.labels)}], a logit for each of LABELS",
-            fix="correct build_model() or LABELS",
+            expected=f"{['batch', *workload.output_shape]}: {workload.task.DESCRIPTION}",
+            fix="correct build_model(), LABELS or TASK",
         )
     steps = steps_per_epoch(workload, settings)
     rate: Any = settings.learning_rate
@@ -37,15 +37,15 @@ def fit(
         rate = keras.optimizers.schedules.CosineDecay(rate, steps * settings.epochs)
     model.compile(
         optimizer=keras.optimizers.Adam(rate),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
+        **workload.task.learning(keras),
     )
     images, labels = workload.load("validation")
+    prepared = workload.preprocess(images)
     history = model.fit(
         training_batches(workload, settings.batch_size, seed),
         epochs=settings.epochs,
         steps_per_epoch=steps,
-        validation_data=(workload.preprocess(images), labels),
+        validation_data=(prepared, workload.task.targets(prepared, labels)),
         validation_batch_size=1000,
         callbacks=[Progress(report, settings.epochs, steps), *callbacks],
         verbose=0,
@@ -78,18 +78,20 @@ def training_batches(workload: Workload, batch_size: int, seed: int) -> Any:
         if workload.augment:
             draw = tf.stack([tf.constant(seed, tf.int32), tf.cast(step, tf.int32)])
             chosen = workload.augment(chosen, draw)
-        return chosen, tf.gather(targets, index)
+        return chosen, workload.task.targets(chosen, tf.gather(targets, index))
 
     order = tf.data.Dataset.range(count).shuffle(count, seed=seed, reshuffle_each_iteration=True)
     batches = order.batch(batch_size).repeat().enumerate()
     return batches.map(batch, num_parallel_calls=1).prefetch(4)
 
 
-def validation_accuracy(model: Any, workload: Workload) -> float:
-    """Return the share of the validation split that the model classifies correctly, 0 to 1."""
+def validation_score(model: Any, workload: Workload) -> float:
+    """Return the workload's metric of the model on the validation split."""
     samples, labels = workload.load("validation")
-    logits = model.predict(workload.preprocess(samples), batch_size=1000, verbose=0)
-    return round(float((logits.argmax(axis=1) == labels).mean()), 6)
+    prepared = workload.preprocess(samples)
+    outputs = model.predict(prepared, batch_size=1000, verbose=0)
+    scores = workload.task.scores(workload.task.evidence(outputs, prepared), labels, workload.threshold)
+    return round(scores[workload.metric], 6)
 
 
 def save_model(model: Any, out: Path) -> None:

@@ -69,7 +69,7 @@ def run(source: Path, workload: Workload, config: Config, out: Path, report: Any
     for a function that the workload lacks, BadWorkload for a student that is unlike or larger.
     """
     from pipeline.keras_legacy import make_repeatable
-    from pipeline.steps._fit import fit, load_model, save_model, validation_accuracy
+    from pipeline.steps._fit import fit, load_model, save_model, validation_score
     from pipeline.workload import Training
 
     make_repeatable(config.seed)
@@ -77,7 +77,11 @@ def run(source: Path, workload: Workload, config: Config, out: Path, report: Any
     student = build_student(workload, teacher, config)
     given = config.model_dump(include=set(Training.model_fields), exclude_none=True)
     facts = fit(
-        learner(student, teacher, config), workload, workload.training.model_copy(update=given), config.seed, report
+        learner(student, teacher, config, workload),
+        workload,
+        workload.training.model_copy(update=given),
+        config.seed,
+        report,
     )
     save_model(student, out)
     return {
@@ -85,8 +89,8 @@ def run(source: Path, workload: Workload, config: Config, out: Path, report: Any
         "keep_ratio": config.keep_ratio,
         "teacher_parameters": teacher.count_params(),
         "parameters": student.count_params(),
-        "teacher_validation_accuracy": validation_accuracy(teacher, workload),
-        "validation_accuracy": validation_accuracy(student, workload),
+        f"teacher_validation_{workload.metric}": validation_score(teacher, workload),
+        f"validation_{workload.metric}": validation_score(student, workload),
         **facts,
     }
 
@@ -149,9 +153,14 @@ def distillation_loss(teacher_logits: Any, student_logits: Any, temperature: flo
     return temperature**2 * tf.reduce_mean(divergence)
 
 
-def learner(student: Any, teacher: Any, config: Config) -> Any:
-    """Return a model that computes as the student does and learns from labels and teacher."""
+def learner(student: Any, teacher: Any, config: Config, workload: Workload) -> Any:
+    """Return a model that computes as the student does and learns from labels and teacher.
+
+    Where outputs are no logits of one class each, the soft part is the mean squared distance between the two.
+    """
     from pipeline.keras_legacy import keras, tf
+
+    of_classes = workload.task_name == "classification"
 
     class Learner(keras.Model):
         def train_step(self, batch: Any) -> Any:
@@ -159,7 +168,11 @@ def learner(student: Any, teacher: Any, config: Config) -> Any:
             teacher_logits = teacher(samples, training=False)
             with tf.GradientTape() as tape:
                 logits = self(samples, training=True)
-                soft = distillation_loss(teacher_logits, logits, config.temperature)
+                soft = (
+                    distillation_loss(teacher_logits, logits, config.temperature)
+                    if of_classes
+                    else tf.reduce_mean(tf.square(teacher_logits - logits))
+                )
                 hard = self.compute_loss(samples, labels, logits)
                 loss = config.alpha * soft + (1 - config.alpha) * hard
             self.optimizer.minimize(loss, self.trainable_variables, tape=tape)

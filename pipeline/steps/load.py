@@ -52,7 +52,7 @@ def run(source: Path | None, workload: Workload, config: Config, out: Path, repo
     transfer step mends. Raises BadModelFile for a file that holds no such model.
     """
     from pipeline.keras_legacy import make_repeatable
-    from pipeline.steps._fit import save_model, validation_accuracy
+    from pipeline.steps._fit import save_model, validation_score
 
     make_repeatable(0)
     written_by = keras_version(config.path)
@@ -75,7 +75,7 @@ def run(source: Path | None, workload: Workload, config: Config, out: Path, repo
         "parameters": model.count_params(),
         "classes": classes,
         "softmax_removed": softmax,
-        "validation_accuracy": validation_accuracy(model, workload) if known else None,
+        f"validation_{workload.metric}": validation_score(model, workload) if known else None,
     }
 
 

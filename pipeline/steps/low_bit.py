@@ -51,13 +51,13 @@ def run(source: Path, workload: Workload, config: Config, out: Path, report: Any
 
     from pipeline.keras_legacy import make_repeatable
     from pipeline.steps import distill
-    from pipeline.steps._fit import fit, load_model, save_model, validation_accuracy
+    from pipeline.steps._fit import fit, load_model, save_model, validation_score
     from pipeline.steps._fold import equalize, folded
     from pipeline.steps._promises import kernel_zeros, kernels_of, refuse_lost_zeros
 
     make_repeatable(config.seed)
     model = load_model(source)
-    before = validation_accuracy(model, workload)
+    before = validation_score(model, workload)
     plain = folded(model)
     equalize(plain)
     student = folded(plain, lambda layer: low_bit_layer(layer, config.bits))
@@ -72,9 +72,9 @@ def run(source: Path, workload: Workload, config: Config, out: Path, report: Any
     for layer in kernels:
         layer.keep_zeros()
         layer.log_step.assign(math.log(best_step_size(layer.kernel.numpy(), config.bits)))
-    rounded = validation_accuracy(student, workload)
+    rounded = validation_score(student, workload)
     teaching = distill.Config(temperature=config.temperature, alpha=config.alpha)
-    facts = fit(distill.learner(student, model, teaching), workload, config.training(), config.seed, report)
+    facts = fit(distill.learner(student, model, teaching, workload), workload, config.training(), config.seed, report)
     step_sizes = {}
     for layer in kernels:
         step_sizes[layer.name] = math.exp(layer.log_step.numpy())
@@ -86,9 +86,9 @@ def run(source: Path, workload: Workload, config: Config, out: Path, report: Any
     return {
         "promises": {"kernel_zeros": zeros},
         "step_sizes": step_sizes,
-        "float_validation_accuracy": before,
-        "rounded_validation_accuracy": rounded,  # before the training
-        "validation_accuracy": validation_accuracy(plain, workload),
+        f"float_validation_{workload.metric}": before,
+        f"rounded_validation_{workload.metric}": rounded,  # before the training
+        f"validation_{workload.metric}": validation_score(plain, workload),
         **facts,
     }
 

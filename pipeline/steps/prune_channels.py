@@ -196,12 +196,13 @@ def sensitivity(
     prepared = workload.preprocess(samples)
     # One model for all: to build and trace a narrow one for each width would take longer than to run it.
     probe = cut(model, graph, graph.kept(full, scores))
-    cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    loss_of = workload.task.learning(keras)["loss"]
+    targets = workload.task.targets(prepared, labels)
 
     def loss(widths: list[int]) -> float:
         for name, weights in graph.weights(model, graph.kept(widths, scores), zeros=True).items():
             probe.get_layer(name).set_weights(weights)
-        return float(cross_entropy(labels, probe.predict(prepared, batch_size=1000, verbose=0)))
+        return float(loss_of(targets, probe.predict(prepared, batch_size=1000, verbose=0)))
 
     return [
         {width: loss([*full[:place], width, *full[place + 1 :]]) for width in widths}

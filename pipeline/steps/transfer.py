@@ -9,6 +9,7 @@ inference mode and keeps its statistics.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -53,7 +54,7 @@ def run(source: Path, workload: Workload, config: Config, out: Path, report: Any
     can be replaced.
     """
     from pipeline.keras_legacy import make_repeatable
-    from pipeline.steps._fit import fit, load_model, save_model
+    from pipeline.steps._fit import fit, load_model, save_model, validation_score
     from pipeline.workload import Training
 
     make_repeatable(config.seed)
@@ -81,7 +82,7 @@ def run(source: Path, workload: Workload, config: Config, out: Path, report: Any
     return {
         "replaced": replaced,
         "parameters": model.count_params(),
-        "validation_accuracy": phases[-1]["history"]["val_accuracy"][-1],
+        f"validation_{workload.metric}": validation_score(model, workload),
         "phases": phases,
     }
 
@@ -97,6 +98,13 @@ def with_new_head(model: Any, workload: Workload) -> tuple[Any, list[str]]:
             expected=f"{[None, *workload.input_shape]}",
             fix="start from a model of the same INPUT_SHAPE, or scale the samples in the workload's preprocess()",
         )
+    if len(workload.output_shape) != 1:
+        raise StepFailed(
+            "a transfer replaces the head of a network that gives values, and this workload's task has no such head",
+            received=f"outputs {list(workload.output_shape)}",
+            expected="a task whose outputs are one row of values, such as classification",
+            fix="take the transfer step out of the recipe",
+        )
     kinds = keras.layers
     dense = [place for place, layer in enumerate(model.layers) if isinstance(layer, kinds.Dense)]
     behind = model.layers[dense[-1] + 1 :] if dense else model.layers[-1:]
@@ -109,7 +117,9 @@ def with_new_head(model: Any, workload: Workload) -> tuple[Any, list[str]]:
             fix="start from a model that ends with a dense layer",
         )
     old = model.layers[dense[-1]]
-    head = kinds.Dense.from_config({**old.get_config(), "units": len(workload.labels), "activation": "linear"})
+    head = kinds.Dense.from_config(
+        {**old.get_config(), "units": math.prod(workload.output_shape), "activation": "linear"}
+    )
     return keras.Model(model.inputs, head(old.input)), [old.name, *(layer.name for layer in behind)]
 
 

@@ -30,7 +30,7 @@ def verified(out: Path, *facts: dict[str, Any]) -> Inspection:
     """Hold `out/model.tflite` against the promises of all steps, first to last, as a build does."""
     promises = {name: value for found in facts for name, value in found.get("promises", {}).items()}
     # A network that trained for seconds is unsure of many digits, and 8 bits decide those anew.
-    with patch("pipeline.verify.AGREEMENT_MIN", 0.95):
+    with patch("pipeline.learning_tasks.classification.AGREEMENT_MIN", 0.95):
         verify(out, varied(), promises, RUNNER)
     return inspect_file(out / "model.tflite")
 

@@ -357,7 +357,7 @@ def test_a_budget_is_met_by_sensitivity_and_the_file_is_full_integer(
     int8 = {"input_dtype": "int8", "output_dtype": "int8", "calibration_samples": 100}
     promises = run_step(quantize, tmp_path / "pruned", tmp_path / "file", workload, **int8)["promises"]
     # A network that trained for seconds is unsure of many digits, and 8 bits decide those anew.
-    with patch("pipeline.verify.AGREEMENT_MIN", 0.95):
+    with patch("pipeline.learning_tasks.classification.AGREEMENT_MIN", 0.95):
         file = verify(tmp_path / "file", workload, promises, RUNNER)
     assert file["multiply_accumulates"] == costs["after"]
 

@@ -16,7 +16,7 @@ from pipeline.errors import EXIT_STEP, StepFailed
 from pipeline.inspect import inspect_file
 from pipeline.keras_legacy import keras
 from pipeline.steps import train, transfer
-from pipeline.steps._fit import load_model, validation_accuracy
+from pipeline.steps._fit import load_model, validation_score
 
 layers = keras.layers
 SHAPE = (28, 28, 1)
@@ -78,7 +78,7 @@ def test_each_phase_changes_what_it_trains_and_nothing_else(
     assert changed(before, after) == expected
     assert facts["replaced"] == ["logits", "last", "identity"]
     assert [phase["steps"] for phase in facts["phases"]] == [8] * len(phases)
-    assert facts["validation_accuracy"] == validation_accuracy(after, NEW)
+    assert facts["validation_accuracy"] == validation_score(after, NEW)
     assert all(layer.trainable for layer in after.layers), "a later step must find no frozen layer"
 
 

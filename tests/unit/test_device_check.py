@@ -141,7 +141,7 @@ def test_two_of_a_thousand_may_differ_by_a_step(differing: int, outcome: str) ->
 def test_differences_on_test_samples_count_for_accuracy_alone() -> None:
     found = check({}, {SAMPLES + row: [0, 9, 0] for row in range(50)})
     assert found.differences == 0
-    assert (found.test_samples, found.accuracy, found.host_accuracy) == (SAMPLES, 0.95, 1.0)
+    assert (found.test_samples, found.score, found.host_score) == (SAMPLES, 0.95, 1.0)
     assert found.largest_difference_steps == pytest.approx(8)
 
 

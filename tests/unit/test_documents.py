@@ -111,7 +111,7 @@ def device() -> DeviceRecord:
         files={"model.cc": "0" * 64},
         conditions={"governor": "powersave"},
         device_check=DeviceCheck(
-            **check, largest_difference_steps=1.0, test_samples=10, accuracy=0.9, host_accuracy=1.0
+            **check, largest_difference_steps=1.0, test_samples=10, metric="accuracy", score=0.9, host_score=1.0
         ),
         measured_at="2026-01-01T00:00:00+00:00",
         reused=False,

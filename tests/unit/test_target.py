@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import EXIT_REQUEST, BadTarget, PipelineError, RequestError, UnknownName
+from pipeline.learning_task import metric_of_budget
 from pipeline.lookup import find_module
 from pipeline.plan import make_plan
 from pipeline.target import Budgets, Target, load_target, target_names
@@ -81,7 +82,8 @@ def test_shipped_target_loads_and_plans(name: str) -> None:
 
 def test_shipped_targets_set_every_kind_of_budget() -> None:
     budgets = [load_target(name).budgets for name in SHIPPED]
-    assert [kind for kind in Budgets.model_fields if not any(getattr(one, kind) for one in budgets)] == []
+    kinds = [kind for kind in Budgets.model_fields if metric_of_budget(kind) in (None, "accuracy")]
+    assert [kind for kind in kinds if not any(getattr(one, kind) for one in budgets)] == []
 
 
 def test_mobile_is_integer_and_browser_is_float() -> None:

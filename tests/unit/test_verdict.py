@@ -68,6 +68,9 @@ def judged(budgets: dict[str, Any], **measured: Any) -> Verdict:
         "measurement": measurement(),
         **measured,
     }
+    for name in ("scores", "baseline_scores"):
+        value = given.pop(name.replace("scores", "accuracy"))
+        given[name] = {} if value is None else {"accuracy": value}
     (verdict,) = judge(Budgets.model_validate(budgets), **given)
     return verdict
 
@@ -237,8 +240,9 @@ def test_answers_beyond_rounding_fail_without_a_budget(differences: int, beyond:
         largest_difference_steps=1.0,
         first_difference="operator 3 SOFTMAX",
         test_samples=1000,
-        accuracy=0.99,
-        host_accuracy=0.99,
+        metric="accuracy",
+        score=0.99,
+        host_score=0.99,
     )
     verdict = judged({}, measurement=measurement().model_copy(update={"device_check": check}))
     assert (verdict.metric, verdict.verdict, verdict.measured) == ("device_differences_max", expected, differences)
@@ -246,7 +250,7 @@ def test_answers_beyond_rounding_fail_without_a_budget(differences: int, beyond:
 
 
 def test_only_budgets_that_are_set_are_judged() -> None:
-    assert judge(Budgets(), size_bytes=1, accuracy=None, baseline_accuracy=None, measurement=None) == []
+    assert judge(Budgets(), size_bytes=1, scores={}, baseline_scores={}, measurement=None) == []
 
 
 def outcome(low: float, high: float, limit: float, *, at_most: bool) -> str:
