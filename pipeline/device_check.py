@@ -68,8 +68,9 @@ def check_device(
     count = len(validation)
     share = DIFFERENT_MAX if operators <= OPERATORS_A_STEP else DIFFERENT_MAX_DEEPER
     step = _step(file, ours)
-    apart = workload.task.apart(ours[:count], theirs[:count], workload.threshold, step, operators)
-    apart = np.nan_to_num(apart, nan=NO_NUMBER_STEPS, posinf=NO_NUMBER_STEPS)
+    told = np.isfinite(theirs[:count]).reshape(count, -1).all(axis=1)  # what is no number is no answer
+    apart = workload.task.apart(ours[:count][told], theirs[:count][told], workload.threshold, step, operators)
+    apart = np.append(apart, np.full(count - told.sum(), NO_NUMBER_STEPS))
     beyond = int((apart > steps_max + SLACK).sum())
     limit = math.ceil(share * count)
     differences = _differences(ours, theirs, step)

@@ -20,7 +20,8 @@ A task is a module of `pipeline/learning_tasks/`, named by a workload's TASK. It
                                 differ lie apart in ours, in steps of the output
     shown(evidence, names, threshold) -> [(answer, confidence or None), …]   for people
 
-Outputs are float arrays [n, …], `threshold` is a workload's THRESHOLD. TensorFlow is imported by no task.
+Outputs are float arrays [n, …], those that `apart` gets are finite; `threshold` is a workload's THRESHOLD.
+TensorFlow is imported by no task.
 """
 
 from __future__ import annotations

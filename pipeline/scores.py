@@ -74,6 +74,5 @@ def steps_beyond(ours: np.ndarray, theirs: np.ndarray, step: float, operators: i
     """
     import numpy as np
 
-    with np.errstate(invalid="ignore"):
-        steps = np.abs(ours.astype(np.float64) - theirs).reshape(len(ours), -1).max(axis=1) / step
-    return steps[~(steps <= operators)]
+    steps = np.abs(ours.astype(np.float64) - theirs).reshape(len(ours), -1).max(axis=1) / step
+    return steps[steps > operators]

@@ -98,7 +98,7 @@ def _agreement(
     if agreement < agreement_min:
         _fail(
             "the file does not agree with the model that it was made from",
-            f"{agreement:.2%} over {len(reference)} validation samples",
+            f"{agreement:.2%} agreement on {len(reference)} validation samples",
             f"at least {agreement_min:.1%}",
             "raise `calibration_samples`, keep sensitive layers in a wider scheme (`invoke sensitivity` names them), "
             "or look at preprocess() and INPUT_RANGE of the workload",

@@ -182,7 +182,7 @@ class Workload:
             return samples, labels
         received = f"{getattr(labels, 'dtype', type(labels).__name__)} {list(getattr(labels, 'shape', ()))}"
         if is_array and labels.dtype.kind in "iuf":
-            received += f", labels from {labels.min()} to {labels.max()}"
+            received += f", values from {labels.min()} to {labels.max()}"
         raise BadWorkload(
             f"{self.source}: load({split!r}) returns unusable labels",
             received=received,

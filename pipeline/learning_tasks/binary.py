@@ -62,7 +62,7 @@ def agreement(outputs: np.ndarray, reference: np.ndarray, threshold: float) -> f
 def apart(ours: np.ndarray, theirs: np.ndarray, threshold: float, step: float, operators: int) -> np.ndarray:
     import numpy as np
 
-    differ = (answers(ours, threshold) != answers(theirs, threshold)) | ~np.isfinite(theirs)
+    differ = answers(ours, threshold) != answers(theirs, threshold)
     return np.abs(ours[differ] - logit_of(threshold)).astype(np.float64) / step
 
 

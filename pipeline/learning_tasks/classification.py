@@ -61,9 +61,8 @@ def apart(ours: np.ndarray, theirs: np.ndarray, threshold: float, step: float, o
     import numpy as np
 
     one, other = ours.argmax(axis=1), theirs.argmax(axis=1)
-    at = np.flatnonzero((one != other) | ~np.isfinite(theirs).all(axis=1))
-    with np.errstate(invalid="ignore"):
-        return np.abs(ours[at, one[at]] - ours[at, other[at]]).astype(np.float64) / step
+    at = np.flatnonzero(one != other)
+    return np.abs(ours[at, one[at]] - ours[at, other[at]]).astype(np.float64) / step
 
 
 def shown(evidence: np.ndarray, names: tuple[str, ...], threshold: float) -> list[tuple[str, float | None]]:

@@ -68,7 +68,7 @@ def apart(ours: np.ndarray, theirs: np.ndarray, threshold: float, step: float, o
     """Of a sample's labels that differ, the one that lies furthest from the threshold counts."""
     import numpy as np
 
-    differ = (answers(ours, threshold) != answers(theirs, threshold)) | ~np.isfinite(theirs)
+    differ = answers(ours, threshold) != answers(theirs, threshold)
     distances = np.where(differ, np.abs(ours - logit_of(threshold)), 0.0).astype(np.float64).max(axis=1)
     return distances[differ.any(axis=1)] / step
 

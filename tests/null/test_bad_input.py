@@ -152,7 +152,7 @@ def writing(old: str, new: str) -> Callable[[Project], None]:
         (configured("null_train", fail=True), ["ValueError: this step was told to fail", "log"]),
         (configured("null_prune", promise=0.5), ["does not keep the zeros", "0.5000"]),
         (configured("null_quantize", promised_dtype="int16"), ["input has the wrong number format", "int8", "int16"]),
-        (configured("null_quantize", agrees=False), ["does not agree", "0.00% of 50", "99.5%"]),
+        (configured("null_quantize", agrees=False), ["does not agree", "0.00% agreement on 50", "99.5%"]),
         (writing('"full_integer": config.scheme == "int8"', '"full_integer": True'), ["computes in float"]),
         (writing(".read_bytes())", ".read_bytes()[:8])"), ["null_quantize gave no model.tflite"]),
         (writing(".read_bytes())", ".read_bytes() * 0)"), ["null_quantize gave no model.tflite", "empty"]),

@@ -87,10 +87,10 @@ def test_a_step_that_writes_what_the_store_cannot_keep(project: Project, line: s
 @pytest.mark.parametrize(
     ("labels", "received"),
     [
-        ("np.arange(count) % 11", "labels from 0 to 10"),
-        ("np.arange(count) % 10 - 1", "labels from -1 to 8"),
-        ("(np.arange(count) % 10).astype(float)", "float64 [200]"),
-        ("(np.arange(count) % 10).reshape(-1, 1)", "int64 [200, 1]"),
+        ("np.arange(count) % 11", "int64 [200], values from 0 to 10"),
+        ("np.arange(count) % 10 - 1", "int64 [200], values from -1 to 8"),
+        ("(np.arange(count) % 10).astype(float)", "float64 [200], values from 0.0 to 9.0"),
+        ("(np.arange(count) % 10).reshape(-1, 1)", "int64 [200, 1], values from 0 to 9"),
     ],
 )
 def test_labels_that_do_not_fit(project: Project, labels: str, received: str) -> None:

@@ -72,6 +72,11 @@ def test_build_writes_what_it_prints(project: Project) -> None:
             "accuracy",
             "validation_accuracy",
             "baseline_accuracy",
+            "task",
+            "metric",
+            "scores",
+            "validation_scores",
+            "baseline_scores",
             "latency",
             "device",
             "stages",
@@ -80,7 +85,7 @@ def test_build_writes_what_it_prints(project: Project) -> None:
         ),
         *("stages", "calibration", "versions", "verdicts", "verdict"),
     }
-    assert document["schema_version"] == 2
+    assert document["schema_version"] == 3
     assert (document["target"], document["workload"], document["seed"]) == ("null", "grey", 0)
     assert document["artifact"] == "artifacts/grey/null/model.tflite"
 

@@ -14,6 +14,7 @@ from pipeline.benchmark import DeviceCheck, Measurement
 from pipeline.device_check import check_device
 from pipeline.errors import RunnerFailed
 from pipeline.flatbuffer import read_model
+from pipeline.learning_tasks import classification
 from pipeline.runner import Device, ModelRun, RunResult, Settings
 from pipeline.steps._pack import pack
 from pipeline.target import Budgets
@@ -32,7 +33,9 @@ def workload(validation: int = SAMPLES) -> Any:
         count = validation if split == "validation" else SAMPLES
         return np.arange(count, dtype=np.float32).reshape(count, 1), np.zeros(count, np.int64)
 
-    return SimpleNamespace(load=load, preprocess=lambda samples: samples)
+    return SimpleNamespace(
+        load=load, preprocess=lambda samples: samples, task=classification, metric="accuracy", threshold=0.5
+    )
 
 
 def answering(rows: dict[int, list[float]], step: float, prefixes: dict[str, float] | None = None) -> Any:
@@ -88,7 +91,7 @@ def verdict_on(found: DeviceCheck) -> Verdict:
         device_check=found,
         measured_at="2026-01-01T00:00:00+00:00",
     )
-    judged = judge(Budgets(), size_bytes=1, accuracy=None, baseline_accuracy=None, measurement=measurement)
+    judged = judge(Budgets(), size_bytes=1, scores={}, baseline_scores={}, measurement=measurement)
     return next(verdict for verdict in judged if verdict.metric == "device_differences_max")
 
 

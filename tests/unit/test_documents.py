@@ -120,7 +120,7 @@ def device() -> DeviceRecord:
 
 def verdicts() -> list[Verdict]:
     budgets = Budgets(size_bytes=10, accuracy_min=0.5, speedup_min=2.0)
-    return judge(budgets, size_bytes=12, accuracy=0.9, baseline_accuracy=0.9, measurement=None)
+    return judge(budgets, size_bytes=12, scores={"accuracy": 0.9}, baseline_scores={"accuracy": 0.9}, measurement=None)
 
 
 def build_document() -> BuildDocument:
@@ -135,6 +135,9 @@ def build_document() -> BuildDocument:
         accuracy=0.9,
         validation_accuracy=0.9,
         baseline_accuracy=0.9,
+        scores={"accuracy": 0.9},
+        validation_scores={"accuracy": 0.9},
+        baseline_scores={"accuracy": 0.9},
         latency=latency(),
         device=device(),
         stages=[StageRecord(name="train", key="0" * 64, state="made", seconds=1.5, facts={"history": {"loss": [0.1]}})],
@@ -172,7 +175,7 @@ def sensitivity_document() -> SensitivityDocument:
         mended_sqnr_db=None,
     )
     quality = FileQuality(
-        name="quantized", sha256="0" * 64, size_bytes=12, validation_accuracy=0.9, agreement=0.9, output_sqnr_db=20.0
+        name="quantized", sha256="0" * 64, size_bytes=12, validation_score=0.9, agreement=0.9, output_sqnr_db=20.0
     )
     return SensitivityDocument(
         target="null",

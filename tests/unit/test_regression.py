@@ -93,10 +93,10 @@ def test_times_of_another_device_do_not_compare() -> None:
 
 def test_accuracy_is_judged_by_the_earlier_interval() -> None:
     before = build_document()
-    found = {change.metric: change for change in changes(result(), before, accuracy=(0.89, 1000))}
+    found = {change.metric: change for change in changes(result(), before, scores=({"accuracy": 0.89}, 1000))}
     assert found["accuracy"].outcome == "no difference shown"  # 0.9 of 1,000 lies between 0.880 and 0.917
-    assert changes(result(), before, accuracy=(0.87, 1000))[1].outcome == "worse"
-    assert changes(result(), before, accuracy=(0.92, 1000))[1].outcome == "better"
+    assert changes(result(), before, scores=({"accuracy": 0.87}, 1000))[1].outcome == "worse"
+    assert changes(result(), before, scores=({"accuracy": 0.92}, 1000))[1].outcome == "better"
 
 
 def test_both_kinds_of_documents_are_read(tmp_path: Path) -> None:
