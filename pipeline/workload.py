@@ -46,7 +46,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.errors import BadWorkload, UnknownName
 from pipeline.learning_task import find_task
-from pipeline.lookup import find_module, load_module
+from pipeline.lookup import PACKAGE, find_file, find_module, load_module
 
 if TYPE_CHECKING:
     import numpy as np
@@ -222,12 +222,13 @@ def load_workload(name: str, root: Path | None = None) -> Workload:
                 expected="the path of a Python file, or a workload's name",
                 fix="check the path; `invoke targets` lists the names that ship",
             )
-        folder = str(path.resolve().parent)
-        if folder not in sys.path:
-            sys.path.insert(0, folder)  # a user's file may import its neighbours, also later and inside functions
+        _let_import_neighbours(path.resolve())
         module = load_module(path.resolve(), "workload")
         name = path.stem
     else:
+        found = find_file("workloads", name, ".py", root)
+        if found and not found.is_relative_to(PACKAGE):
+            _let_import_neighbours(found)
         module = find_module("workloads", name, root, kind="workload", marker="build_model")
     missing = [part for part in REQUIRED if not hasattr(module, part)]
     if missing:
@@ -245,3 +246,10 @@ def load_workload(name: str, root: Path | None = None) -> Workload:
             fix="TRAINING = Training(epochs=…, batch_size=…, learning_rate=…)",
         )
     return Workload(name, module, given_by_path)
+
+
+def _let_import_neighbours(path: Path) -> None:
+    """A user's file may import what lies beside it, also later and inside functions."""
+    folder = str(path.parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)

@@ -1,0 +1,38 @@
+"""Binary with a threshold: benign or malignant from thirty measurements (scikit-learn's breast cancer data).
+
+A malignant tumour that is missed costs more than a second look, so the answer is yes from 0.3 on.
+"""
+
+import numpy as np
+from sklearn.datasets import load_breast_cancer
+from tabular import dense, hash_of, splits
+
+from pipeline.workload import Training
+
+DESCRIPTION = "Benign or malignant, 569 tumours"
+TASK = "binary"
+METRIC = "auc"
+THRESHOLD = 0.3
+LABELS = ("benign", "malignant")
+INPUT_SHAPE = (30,)
+INPUT_RANGE = (-4.0, 4.0)
+TRAINING = Training(epochs=30, batch_size=32, learning_rate=3e-3)
+
+_VALUES, _BENIGN = load_breast_cancer(return_X_y=True)
+_LABELS = (1 - _BENIGN).astype(np.int64)
+
+
+def load(split):
+    return splits(_VALUES, _LABELS)[split]
+
+
+def preprocess(rows):
+    return rows
+
+
+def data_hashes():
+    return hash_of(_VALUES, _LABELS)
+
+
+def build_model():
+    return dense(30, 1)
