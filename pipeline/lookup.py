@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from pipeline.errors import RequestError, UnknownName
+from pipeline.errors import PipelineError, RequestError, UnknownName
 
 PACKAGE = Path(__file__).parent
 
@@ -77,6 +77,9 @@ def load_file(path: Path, kind: str) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
+    except PipelineError:  # it says itself what to mend: data that a workload opens, say
+        del sys.modules[name]
+        raise
     except (Exception, SystemExit) as error:  # a script that ends itself must not end a build as passed
         del sys.modules[name]
         raise RequestError(

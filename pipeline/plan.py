@@ -22,8 +22,9 @@ from pipeline.lookup import PACKAGE, find_module, project_root
 from pipeline.runner import find_runner
 from pipeline.source import file_hash, source_hashes
 from pipeline.store import key_of
-from pipeline.target import Target, invalid, key_at
+from pipeline.target import Target
 from pipeline.target_runner import config_of, find_evaluator
+from pipeline.toml_files import invalid, key_at
 from pipeline.workload import Workload
 
 RECORD_FORMAT = 1

@@ -15,7 +15,7 @@ from pipeline.files import sha256_of
 from pipeline.lookup import PACKAGE, project_root
 
 # Wording and look-up of modules cannot change what a step computes.
-_NEUTRAL = {PACKAGE / name for name in ("__init__.py", "errors.py", "files.py", "lookup.py")}
+_NEUTRAL = {PACKAGE / name for name in ("__init__.py", "errors.py", "files.py", "lookup.py", "toml_files.py")}
 
 
 def source_hashes(*files: Path) -> dict[str, str]:

@@ -6,29 +6,19 @@ file is found here or in `plan.py`, before anything runs, and is named by file a
 
 from __future__ import annotations
 
-import difflib
 import json
-import tomllib
-import typing
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, RootModel, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import Field, PrivateAttr, RootModel
 
-from pipeline.errors import BadTarget, UnknownName
+from pipeline.errors import UnknownName
 from pipeline.lookup import find_file, known_names, project_root
+from pipeline.toml_files import Strict, read_toml
 
 DEVICES = "devices.toml"
 Dtype = Literal["float32", "int8", "uint8", "int16"]
-Document = TypeVar("Document", bound=BaseModel)
-
-
-class Strict(BaseModel):
-    """Frozen, and refuses keys that it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
 
 
 class LatencyBudget(Strict):
@@ -196,24 +186,6 @@ def _own_device(target: str, root: Path | None) -> dict[str, Any] | None:
     return devices.get(target)
 
 
-def read_toml(path: Path, model: type[Document]) -> Document:
-    """Read and validate a TOML file. Raises BadTarget, which names file and key."""
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:  # TOML and UTF-8 mistakes are ValueErrors
-        what = "cannot be read" if isinstance(error, OSError) else "is not TOML"
-        raise BadTarget(
-            f"{path} {what}: {error}",
-            received=str(error),
-            expected="a TOML file",
-            fix=f"correct {path.name} at the place that is named",
-        ) from error
-    try:
-        return model.model_validate(data)
-    except ValidationError as error:
-        raise invalid(path, (), error, model) from error
-
-
 def plain_target() -> Target:
     """Return the target of a file that was built for none: this machine, one thread, no budgets."""
     return Target(description="any file", recipe=({"step": "none"},))
@@ -237,45 +209,3 @@ def _toml_value(value: Any) -> str:
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_toml_value, value))}]"
     return json.dumps(value)  # text, numbers and truth values are written alike
-
-
-def invalid(path: Path, prefix: tuple[object, ...], error: ValidationError, model: type[BaseModel]) -> BadTarget:
-    """Turn one of pydantic's complaints into an error that names file, key, and what was expected."""
-    first = first_complaint(error)
-    key = key_at((*prefix, *first["loc"]))
-    received, expected, fix = repr(first["input"]), first["msg"], f"correct {key or 'the file'} in {path.name}"
-    if first["type"] == "extra_forbidden":
-        known = sorted(_model_at(model, first["loc"][:-1]).model_fields)
-        name = str(first["loc"][-1])
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-        received, expected = name, f"one of {', '.join(known)}"
-        fix = f"did you mean {near[0]!r}?" if near else f"take {key} out of {path.name}"
-        return BadTarget(f"{path}: unknown key {key}", received=received, expected=expected, fix=fix)
-    if first["type"] == "missing":
-        field = _model_at(model, first["loc"][:-1]).model_fields[str(first["loc"][-1])]
-        expected = field.description or first["msg"]
-        return BadTarget(f"{path}: {key} is missing", received="no such key", expected=expected, fix=fix)
-    return BadTarget(f"{path}: {key} cannot be used", received=received, expected=expected, fix=fix)
-
-
-def first_complaint(error: ValidationError) -> ErrorDetails:
-    """Return pydantic's first complaint, or that of an unknown key, which may be why another one is missing."""
-    complaints = error.errors(include_url=False)
-    return next((one for one in complaints if one["type"] == "extra_forbidden"), complaints[0])
-
-
-def key_at(location: tuple[object, ...]) -> str:
-    """Return a place in the file as a person writes it: `recipe[1].final_sparsity`."""
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
-
-
-def _model_at(model: type[BaseModel], location: tuple[object, ...]) -> type[BaseModel]:
-    """Return the model that lies at `location` inside `model`."""
-    parts = iter(location)
-    for part in parts:
-        annotation = model.model_fields[str(part)].annotation
-        if typing.get_origin(annotation) is dict:
-            next(parts, None)  # the name under which one of several models lies
-        options = (annotation, *typing.get_args(annotation))
-        model = next(option for option in options if isinstance(option, type) and issubclass(option, BaseModel))
-    return model

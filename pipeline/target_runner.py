@@ -12,7 +12,8 @@ from pydantic import BaseModel, ValidationError
 
 from pipeline.errors import BadTarget
 from pipeline.runner import Settings, find_runner
-from pipeline.target import Target, first_complaint, invalid
+from pipeline.target import Target
+from pipeline.toml_files import first_complaint, invalid
 
 
 def settings_of(target: Target, *, files: int = 1, outputs: bool = True, runner: ModuleType | None = None) -> Settings:

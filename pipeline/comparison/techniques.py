@@ -15,7 +15,8 @@ from pydantic import Field, PrivateAttr, StringConstraints, model_validator
 from pipeline.errors import EnvironmentUnsuited, RequestError, UnknownName
 from pipeline.lookup import PACKAGE
 from pipeline.plan import BASELINE, Plan, make_plan
-from pipeline.target import Strict, Target, read_toml
+from pipeline.target import Target
+from pipeline.toml_files import Strict, read_toml
 from pipeline.workload import Workload
 
 FILE = "techniques.toml"

@@ -8,12 +8,13 @@ validation split; training and calibration never see it.
 from __future__ import annotations
 
 import hashlib
+import io
 import lzma
-import struct
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.data._idx_format import read_idx
 from pipeline.errors import DataError
 
 if TYPE_CHECKING:
@@ -66,9 +67,7 @@ def _images_and_labels(prefix: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _read_idx(path: Path) -> np.ndarray:
-    """Read one IDX file: two zero bytes, the type (8 = uint8), the rank, the sizes, the values."""
-    import numpy as np
-
+    """Read one IDX file that must be, uncompressed, the published one."""
     expected = _RAW_SHA256[path.stem]
     try:
         raw = lzma.decompress(path.read_bytes())
@@ -87,6 +86,4 @@ def _read_idx(path: Path) -> np.ndarray:
             expected=f"SHA-256 {expected}",
             fix=f"restore {path.name}: reinstall the package, or `git checkout` the file",
         )
-    rank = raw[3]
-    shape = struct.unpack(f">{rank}I", raw[4 : 4 + 4 * rank])
-    return np.frombuffer(raw, np.uint8, offset=4 + 4 * rank).reshape(shape)
+    return read_idx(io.BytesIO(raw), path.name)

@@ -232,6 +232,7 @@ def keys_of_copy(package: Path) -> dict[str, str]:
         ("lookup.py", set()),
         ("files.py", set()),
         ("target.py", set()),
+        ("toml_files.py", set()),
         ("verdict.py", set()),
         ("store.py", set()),
         ("calibration.py", {"quantize", "slim", "baseline", "evaluate", "evaluate_baseline"}),
