@@ -112,7 +112,7 @@ def make_plan(target: Target, workload: Workload, seed: int, root: Path | None =
         if getattr(stage.step, "GIVES_BASELINE", False):  # it learned this workload from another one's model
             trained = stage
     float_given = {**given, "input_dtype": "float32", "output_dtype": "float32"}
-    step, config = _step(target, ("baseline",), target.baseline, float_given, root)
+    step, config = _step(target, ("baseline",), _baseline_entry(target, chain, trained), float_given, root)
     _check_chain(target, None, step, trained)
     if step.PRODUCES != "tflite":
         raise BadTarget(
@@ -134,6 +134,14 @@ def make_plan(target: Target, workload: Workload, seed: int, root: Path | None =
         _stage(EVALUATE_BASELINE, evaluate, evaluate.Config(**settings), baseline, workload, version),
     )
     return Plan(stages, final.name)
+
+
+def _baseline_entry(target: Target, chain: list[Stage], trained: Stage | None) -> dict[str, Any]:
+    """Return the entry of the baseline: the target's, or the given file itself where no model was trained."""
+    own = getattr(chain[0].step, "BASELINE", None)
+    if trained is None and own is not None and "baseline" not in target.model_fields_set:
+        return {**target.recipe[0], **own}
+    return target.baseline
 
 
 def refuse_other_metrics(target: Target, workload: Workload) -> None:

@@ -28,6 +28,7 @@ and may define:
     data_hashes() -> {name: SHA-256}   the same for data of more files than can be hashed at every plan
     augment(samples, seed)          TensorFlow function on one preprocessed float32 batch;
                                     seed is an int32 tensor [2] that fixes the draw
+    custom_objects() -> {name: class or function}   code of the model's own layers, for the load step
     decode_image(image) -> sample   one raw sample from a Pillow image (default: `images.py`),
                                     for `invoke predict`
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, PrivateAttr, StringConstraints, model_validator
 
-from pipeline.errors import EnvironmentUnsuited, RequestError, UnknownName
+from pipeline.errors import BadTarget, EnvironmentUnsuited, RequestError, UnknownName
 from pipeline.lookup import PACKAGE
 from pipeline.plan import BASELINE, Plan, make_plan
 from pipeline.target import Target
@@ -124,6 +124,13 @@ def candidates(
     plan = make_plan(target, workload, seed, root)
     stages = [stage.name for stage in plan.stages]
     trained = next(stage.follows for stage in plan.stages if stage.name == BASELINE)
+    if trained is None:
+        raise BadTarget(
+            f"{target.path}: there is no model to compare techniques on",
+            received=f"a recipe that begins with {target.recipe[0]['step']!r}, a finished file",
+            expected="a recipe that trains or loads a Keras model",
+            fix="`invoke build` quantizes the file; compare targets of other schemes with `invoke build --target=a,b`",
+        )
     shared = target.recipe[: stages.index(str(trained)) + 1]
     changes = techniques.quick if quick else {}
     found = []

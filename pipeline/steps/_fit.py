@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import BadWorkload
+from pipeline.errors import BadModelFile, BadWorkload
 from pipeline.keras_legacy import keras, tf
 from pipeline.workload import Training, Workload
 
@@ -100,8 +100,25 @@ def save_model(model: Any, out: Path) -> None:
 
 
 def load_model(source: Path) -> Any:
-    """Load what `save_model` wrote into the stage folder `source`."""
+    """Load what `save_model` wrote into the stage folder `source`. Raises BadModelFile for a frozen graph."""
+    from pipeline.steps._frozen import REASON_FILE
+
+    if (source / REASON_FILE).is_file():
+        raise BadModelFile(
+            "this step works on legacy Keras layers, which the loaded model cannot be rebuilt from",
+            received=(source / REASON_FILE).read_text(encoding="utf-8"),
+            expected="a model of layers that legacy Keras has as well, which compute the same there",
+            fix="let a quantize or quantize_edge step follow the load step, which take the model as it is, or build "
+            "the network in the workload's build_model() from tf_keras layers and train it there",
+        )
     return keras.models.load_model(source / MODEL_FILE, compile=False)
+
+
+def load_inference(source: Path) -> Any:
+    """Load a model that is only computed, and converted: legacy Keras, or a frozen graph."""
+    from pipeline.steps._frozen import GRAPH_FILE, load_frozen
+
+    return load_frozen(source) if (source / GRAPH_FILE).is_file() else load_model(source)
 
 
 class Progress(keras.callbacks.Callback):

@@ -2,20 +2,28 @@
 
 The model of another workload's stage is such a file as well: `model.h5` in the stage's folder of the
 store. The file's content is a part of the stage's key, wherever it lies. A softmax at the end is taken
-off, since every later step expects logits; no class changes its rank by it. Keras 3 files are rebuilt
-from legacy layers (`_keras3.py`). A model file may hold code: load what you trust.
+off, since every later step expects logits, and of a binary or multi-label task the sigmoid: no answer
+changes by it. Keras 3 files are rebuilt from legacy layers (`_keras3.py`). What has none (layers that are
+new in Keras 3, layers of the workload's `custom_objects()`, a SavedModel that was exported for serving)
+is kept as a frozen graph (`_frozen.py`): quantize and quantize_edge take it, other steps refuse it.
+
+Code in a model file is never run: `_model_file.py` refuses it before Keras sees the file.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
+from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.errors import BadModelFile
+from pipeline.steps._given_file import GivenFile
+from pipeline.steps._last_activation import last_activation
+from pipeline.steps._model_file import refuse_unsafe, without_code
 
 if TYPE_CHECKING:
     from pipeline.workload import Workload
@@ -24,15 +32,8 @@ CONSUMES: str | None = None
 PRODUCES = "keras"
 LIBRARIES = ("tensorflow", "tf-keras", "keras", "numpy")
 
+EXPORTED = "exported"  # in place of a version: a SavedModel without Keras in it
 _WAY_OUT = 'save it from its own program with model.save("model.keras") or model.save("model.h5")'
-
-
-def _in_project(path: Path, info: ValidationInfo) -> Path:
-    """Return the absolute path; a relative one starts at the project's root."""
-    path = (info.context or {}).get("root", Path()) / path.expanduser()
-    if not path.exists():
-        raise ValueError(f"there is no {path.absolute()}; expected a file, or the folder of a SavedModel")
-    return path.absolute()
 
 
 class Config(BaseModel):
@@ -40,43 +41,70 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    path: Annotated[Path, AfterValidator(_in_project)] = Field(
+    path: GivenFile = Field(
         description="Trained model: .h5, .keras, or the folder of a SavedModel; relative to the project's root."
     )
 
 
 def run(source: Path | None, workload: Workload, config: Config, out: Path, report: Any) -> dict[str, Any]:
-    """Write the model, logits out, as `model.h5` into `out`; return where it came from and its accuracy.
+    """Write the model, logits out, as `model.h5` or `model.pb` into `out`; return where it came from.
 
+    `only_quantized` names what keeps other steps than the quantizing ones from working on it, None where nothing does.
     `validation_accuracy` is None when the model has more or fewer classes than the workload, which a
     transfer step mends. Raises BadModelFile for a file that holds no such model.
     """
     from pipeline.keras_legacy import make_repeatable
-    from pipeline.steps._fit import save_model, validation_score
 
     make_repeatable(0)
+    custom = _custom_objects(workload)
+    refuse_unsafe(config.path, custom)
     written_by = keras_version(config.path)
-    model = _read(config.path, written_by, workload)
-    received = f"inputs {[list(t.shape) for t in model.inputs]}, outputs {[list(t.shape) for t in model.outputs]}"
-    shapes = [tensor.shape[1:] for tensor in model.inputs], [len(tensor.shape) for tensor in model.outputs]
-    if shapes != ([workload.input_shape], [2]):
+    model, obstacle = _read(config.path, written_by, workload, custom)
+    return {"keras_version": written_by, **kept(model, obstacle, config.path, workload, out)}
+
+
+def kept(model: Any, obstacle: str | None, path: Path, workload: Workload, out: Path) -> dict[str, Any]:
+    """Write the model that was read from `path`, logits out, into `out`; return what is known of it.
+
+    obstacle: what keeps it from being legacy Keras layers; None where it is. Raises BadModelFile for a model
+    that does not take the workload's samples.
+    """
+    from pipeline.steps._fit import save_model, validation_score
+    from pipeline.steps._frozen import REASON_FILE, load_frozen, save_frozen
+
+    inputs, outputs = ([list(tensor.shape) for tensor in tensors] for tensors in (model.inputs, model.outputs))
+    wanted = list(workload.output_shape)
+    if [shape[1:] for shape in inputs] != [list(workload.input_shape)] or [len(s) - 1 for s in outputs] != [
+        len(wanted)
+    ]:
         raise BadModelFile(
-            f"{config.path} does not take what the workload {workload.name} gives, or gives no classes",
-            received=received,
-            expected=f"one input {[None, *workload.input_shape]}, one output [None, classes]",
+            f"{path} does not take what the workload {workload.name} gives, or gives something else",
+            received=f"inputs {inputs}, outputs {outputs}",
+            expected=f"one input {[None, *workload.input_shape]}, one output {[None, *wanted]}",
             fix="take another file, or a workload whose INPUT_SHAPE is the model's",
         )
-    model, softmax = without_softmax(model)
-    save_model(model, out)
-    classes = model.output_shape[-1]
-    known = classes == len(workload.labels)
+    activation, parameters = last_activation(workload), model.count_params()
+    if obstacle:
+        removed = save_frozen(model, activation and activation.capitalize(), out)
+        (out / REASON_FILE).write_text(obstacle, encoding="utf-8")
+        model = load_frozen(out)
+    else:
+        model, removed = without_activation(model, activation)
+        save_model(model, out)
+    known = outputs[0][1:] == wanted
     return {
-        "keras_version": written_by,
-        "parameters": model.count_params(),
-        "classes": classes,
-        "softmax_removed": softmax,
+        "parameters": parameters,
+        "classes": outputs[0][-1],
+        "activation_removed": activation if removed else None,
+        "only_quantized": obstacle,
         f"validation_{workload.metric}": validation_score(model, workload) if known else None,
     }
+
+
+def _custom_objects(workload: Workload) -> dict[str, Any]:
+    """Return {name: class or function} of the workload's own layers; empty where it gives none."""
+    given = getattr(workload.module, "custom_objects", None)
+    return dict(given()) if given else {}
 
 
 def keras_version(path: Path) -> str:
@@ -84,9 +112,9 @@ def keras_version(path: Path) -> str:
     import h5py
 
     if path.is_dir():
-        if (path / "keras_metadata.pb").is_file():
-            return "2"
-        raise _bad(path, "a folder without keras_metadata.pb: no Keras model, or what Keras 3 exports for serving")
+        if (path / "saved_model.pb").is_file():
+            return "2" if (path / "keras_metadata.pb").is_file() else EXPORTED
+        raise _bad(path, "a folder without saved_model.pb")
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
@@ -99,41 +127,66 @@ def keras_version(path: Path) -> str:
         raise _bad(path, str(error)) from error
 
 
-def without_softmax(model: Any) -> tuple[Any, bool]:
-    """Return the model with logits out, and whether a softmax had to be taken off its end."""
+def without_activation(model: Any, name: str | None) -> tuple[Any, bool]:
+    """Return the legacy model with logits out, and whether the activation `name` had to be taken off its end."""
     from pipeline.keras_legacy import keras
 
     last = model.layers[-1]
-    softmax = keras.activations.softmax
-    if isinstance(last, keras.layers.Softmax) or (
-        isinstance(last, keras.layers.Activation) and last.activation is softmax
-    ):
-        return keras.Model(model.inputs, last.input), True
-    if getattr(last, "activation", None) is softmax:
+    while hasattr(last, "layers") and name:  # a model within the model
+        last = last.layers[-1]
+    activation = getattr(keras.activations, name or "linear")
+    if getattr(last, "activation", None) is activation and name and not isinstance(last, keras.layers.Activation):
         last.activation = keras.activations.linear
         return model, True
+    if last is model.layers[-1] and (
+        (name == "softmax" and isinstance(last, keras.layers.Softmax))
+        or (name and isinstance(last, keras.layers.Activation) and last.activation is activation)
+    ):
+        return keras.Model(model.inputs, last.input), True
     return model, False
 
 
-def _read(path: Path, written_by: str, workload: Workload) -> Any:
+def _read(path: Path, written_by: str, workload: Workload, custom: dict[str, Any]) -> tuple[Any, str | None]:
+    """Return the model, and what keeps it from being legacy Keras layers throughout: None where nothing does."""
     from pipeline.keras_legacy import keras
+    from pipeline.steps._frozen import read_served, refuse_foreign_operators
     from pipeline.steps._keras3 import load_keras3
 
     try:
+        if path.is_dir():
+            refuse_foreign_operators(path)
+        if written_by == EXPORTED:
+            return read_served(path), "an exported SavedModel, which has operators and no layers"
         if written_by.startswith("3"):
-            return load_keras3(path, workload)
-        return keras.models.load_model(path, compile=False)
+            return load_keras3(path, workload, custom)
+        model = keras.models.load_model(path, custom_objects=custom, compile=False)
     except BadModelFile:
         raise
     except Exception as error:  # a damaged file or an unknown layer: Keras raises many kinds
+        unknown = re.search(r"[Uu]nknown (?:layer|object|activation function|\w+): '?([\w>]+)", str(error))
+        if unknown:
+            raise without_code(path, unknown[1]) from error
         cause = str(error).rpartition("Exception encountered: ")[2]  # Keras 3 puts the configuration before it
         raise _bad(path, f"{type(error).__name__}: {cause.strip()[:300]}") from error
+    if not isinstance(model, keras.Model) or not model.inputs:
+        raise _bad(path, f"a {type(model).__name__} without inputs of known shapes")
+    given = list(custom.values())
+    own = [
+        layer
+        for layer in model._flatten_layers()
+        if not _is_stock(type(layer).__module__) or getattr(layer, "activation", None) in given
+    ]
+    return model, f"{own[0].name}, a {type(own[0]).__name__}" if own else None
+
+
+def _is_stock(module: str) -> bool:
+    return module.startswith("tf_keras.src.") and ".saving." not in module  # a SavedModel revives layers without code
 
 
 def _bad(path: Path, received: str) -> BadModelFile:
     return BadModelFile(
         f"{path} cannot be loaded as a trained Keras model",
         received=received,
-        expected="a whole model of stock layers: .h5, .keras, or a SavedModel that legacy Keras wrote",
+        expected="a whole model of stock layers: .h5, .keras, or a SavedModel",
         fix=_WAY_OUT,
     )

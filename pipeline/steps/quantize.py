@@ -70,11 +70,11 @@ def run(source: Path, workload: Workload, config: Config, out: Path, report: Any
     from pipeline.calibration import representative_dataset
     from pipeline.keras_legacy import make_repeatable, tf
     from pipeline.steps._convert import convert, convert_with_ranges, fixed_batch_converter, save_reference
-    from pipeline.steps._fit import load_model
+    from pipeline.steps._fit import load_inference
     from pipeline.steps._ranges import activation_ranges
 
     make_repeatable(config.seed)
-    model = load_model(source)
+    model = load_inference(source)
     save_reference(model, workload, out)
     converter = fixed_batch_converter(model, workload)
     facts: dict[str, Any] = {

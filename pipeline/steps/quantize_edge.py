@@ -80,14 +80,19 @@ class Config(Calibrated):
 
     @model_validator(mode="after")
     def _fits(self) -> Config:
-        bits = BITS[self.scheme][0]
-        if self.calibration != "minmax" and bits != 8:
-            raise ValueError(
-                f"calibration {self.calibration!r} does not go with scheme {self.scheme!r}; "
-                "expected a scheme with int8 activations: int8 or int8x4"
-            )
-        self.refuse_other_dtypes(self.scheme, _DTYPES[bits])
+        refuse_misfits(self, self.scheme)
         return self
+
+
+def refuse_misfits(config: Calibrated, scheme: str) -> None:
+    """Raise ValueError for a calibration or number formats that the scheme does not have."""
+    bits = BITS[scheme][0]
+    if config.calibration != "minmax" and bits != 8:
+        raise ValueError(
+            f"calibration {config.calibration!r} does not go with scheme {scheme!r}; "
+            "expected a scheme with int8 activations: int8 or int8x4"
+        )
+    config.refuse_other_dtypes(scheme, _DTYPES[bits])
 
 
 def run(source: Path, workload: Workload, config: Config, out: Path, report: Any) -> dict[str, Any]:
@@ -97,19 +102,27 @@ def run(source: Path, workload: Workload, config: Config, out: Path, report: Any
     its layers or a scheme that one cannot have, or zeros of a pruned model are lost; DataError when
     the representative dataset is unusable.
     """
-    from pipeline.calibration import representative_dataset
     from pipeline.keras_legacy import make_repeatable
     from pipeline.steps._convert import MODEL_FILE, convert, fixed_batch_converter, save_reference
-    from pipeline.steps._fit import load_model
-    from pipeline.steps._operators import named_operators
-    from pipeline.steps._promises import kernels_of
-    from pipeline.steps._ranges import activation_ranges
+    from pipeline.steps._fit import load_inference
+    from pipeline.steps._promises import kernel_zeros, kernels_of
 
     make_repeatable(config.seed)
-    model = load_model(source)
+    model = load_inference(source)
     save_reference(model, workload, out)
     convert(fixed_batch_converter(model, workload), out, "float32")
-    path = out / MODEL_FILE
+    return quantize_file(out / MODEL_FILE, workload, config, kernel_zeros(kernels_of(model).values()))
+
+
+def quantize_file(path: Path, workload: Workload, config: Config, zeros: list[tuple[int, float]]) -> dict[str, Any]:
+    """Quantize the float `.tflite` at `path` in its place; return the step's facts.
+
+    zeros: what was promised of its kernels, see `_promises.py`. Raises what `run` raises.
+    """
+    from pipeline.calibration import representative_dataset
+    from pipeline.steps._operators import named_operators
+    from pipeline.steps._ranges import activation_ranges
+
     operators = named_operators(path)
     schemes = schemes_of(operators, config)
     facts: dict[str, Any] = {"scheme": config.scheme, "schemes": _by_layer(operators, schemes)}
@@ -123,7 +136,7 @@ def run(source: Path, workload: Workload, config: Config, out: Path, report: Any
         "input_dtype": config.input_dtype,
         "output_dtype": config.output_dtype,
         "full_integer": all(scheme in BITS and BITS[scheme][0] for scheme in used),
-        "kernel_zeros": _kept_zeros(path, kernels_of(model).values()),
+        "kernel_zeros": _kept_zeros(path, zeros),
     }
     if config.agreement_min is not None:
         facts["promises"]["agreement_min"] = config.agreement_min
@@ -253,19 +266,19 @@ def _by_layer(operators: list[NamedOperator], schemes: list[str]) -> dict[str, s
     return {operator.layer: scheme for operator, scheme in zip(operators, schemes, strict=True) if operator.has_kernel}
 
 
-def _kept_zeros(path: Path, kernels: Any) -> list[tuple[int, float]]:
+def _kept_zeros(path: Path, zeros: list[tuple[int, float]]) -> list[tuple[int, float]]:
     """Return the zeros of the file's kernels, as promised from here on: 4 bits round many weights to zero.
 
     Raises StepFailed when a pruned kernel lost some.
     """
     from pipeline.inspect import inspect_file
-    from pipeline.steps._promises import SPARSITY_TOLERANCE, kernel_zeros, lost_zeros
+    from pipeline.steps._promises import SPARSITY_TOLERANCE, lost_zeros
 
     found = [(kernel.elements, kernel.zeros / kernel.elements) for kernel in inspect_file(path).kernels]
-    lost = lost_zeros(kernel_zeros(kernels), found, more_allowed=True)
+    lost = lost_zeros(zeros, found, more_allowed=True)
     if lost:
         raise StepFailed(
-            "the quantize_edge step lost zeros of the pruned model that it was given",
+            "ai-edge-quantizer lost zeros of the pruned model that it was given",
             received="; ".join(received for received, _ in lost),
             expected="; ".join(expected for _, expected in lost),
             fix="use the quantize step, or take the prune step out",

@@ -33,6 +33,18 @@ def digits(first: int, last: int, train: int, validation: int = 200, **parts: An
     return varied(load=load, LABELS=tuple(str(digit) for digit in range(first, last + 1)), **parts)
 
 
+def of_task(task: str, **parts: Any) -> Workload:
+    """Return the small workload as another task: whether a digit is 5 or higher, as the task has its labels."""
+    small = load_workload(str(SMALL)).module
+
+    def load(split: str) -> tuple[np.ndarray, np.ndarray]:
+        images, digits = small.load(split)
+        high = (digits >= 5).astype(np.float32 if task == "regression" else np.int64)
+        return images, high if task == "binary" else high[:, None]
+
+    return varied(TASK=task, load=load, LABELS=("low", "high") if task == "binary" else ("high",), **parts)
+
+
 def run_step(step: ModuleType, source: Path | None, out: Path, workload: Workload, **config: Any) -> dict[str, Any]:
     """Run a step into the new folder `out` and return its facts."""
     out.mkdir()

@@ -1,9 +1,10 @@
-"""Models from files: legacy Keras in its three formats, Keras 3, and what is refused."""
+"""Models from files: legacy Keras in its three formats, activations at the end, and what is refused."""
 
 from __future__ import annotations
 
 import json
 import os
+import pickle
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,12 +13,13 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from step_runs import run_step, varied
+from small_project import copy_project, invoke
+from step_runs import SMALL, of_task, run_step, varied
 
 from pipeline.errors import EXIT_REQUEST, BadModelFile
-from pipeline.keras_legacy import keras, make_repeatable
+from pipeline.keras_legacy import keras, make_repeatable, tf
 from pipeline.steps import load
-from pipeline.steps._fit import load_model
+from pipeline.steps._fit import load_inference, load_model
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
 import keras as keras3
@@ -39,27 +41,6 @@ def network(library: Any, activation: str = "linear", **first: Any) -> Any:
     return model
 
 
-def sequential3() -> Any:
-    layers = keras3.layers
-    return keras3.Sequential(
-        [
-            keras3.Input(SHAPE),
-            layers.Conv2D(4, 5, strides=2, kernel_regularizer="l2", kernel_initializer="he_normal"),
-            layers.LeakyReLU(),
-            layers.Flatten(),
-            layers.Dense(10),
-        ]
-    )
-
-
-def nested3() -> Any:
-    """A model in a model, and one layer used twice."""
-    inner = keras3.Sequential([keras3.Input(SHAPE), keras3.layers.Conv2D(1, 3, padding="same", activation="tanh")])
-    inputs = keras3.Input(SHAPE)
-    flat = keras3.layers.Flatten()(inner(inner(inputs)))
-    return keras3.Model(inputs, keras3.layers.Dense(10)(flat))
-
-
 def outputs(model: Any) -> np.ndarray:
     samples, _ = varied().load("validation")
     return model.predict(varied().preprocess(samples[:100]), verbose=0)
@@ -74,23 +55,10 @@ def test_legacy_formats_keep_the_model(tmp_path: Path, name: str) -> None:
     assert np.array_equal(outputs(load_model(tmp_path / "out")), outputs(model))
     assert facts["keras_version"].startswith("2")
     assert facts["parameters"] == model.count_params()
-    assert (facts["classes"], facts["softmax_removed"]) == (10, False)
+    assert (facts["classes"], facts["activation_removed"], facts["only_quantized"]) == (10, None, None)
     labels = varied().load("validation")[1][:100]
     assert 0 <= facts["validation_accuracy"] <= 1
     assert len(labels) == 100
-
-
-@pytest.mark.parametrize("make", [lambda: network(keras3), sequential3, nested3], ids=["graph", "sequential", "nested"])
-@pytest.mark.parametrize("name", ["model.keras", "model.h5"])
-def test_keras_3_models_are_rebuilt(tmp_path: Path, make: Callable[[], Any], name: str) -> None:
-    model = make()
-    model.save(tmp_path / name)
-    facts = run_step(load, None, tmp_path / "out", varied(), path=tmp_path / name)
-    rebuilt = load_model(tmp_path / "out")
-    assert isinstance(rebuilt, keras.Model)
-    assert not isinstance(rebuilt, keras3.Model)
-    assert outputs(rebuilt) == pytest.approx(outputs(model), abs=1e-5)
-    assert facts["keras_version"].startswith("3")
 
 
 @pytest.mark.parametrize("library", [keras, keras3], ids=["legacy", "keras 3"])
@@ -99,7 +67,7 @@ def test_a_softmax_at_the_end_gives_way_to_logits(tmp_path: Path, library: Any) 
     model.save(tmp_path / "model.keras")
     facts = run_step(load, None, tmp_path / "out", varied(), path=tmp_path / "model.keras")
     logits = outputs(load_model(tmp_path / "out"))
-    assert facts["softmax_removed"]
+    assert facts["activation_removed"] == "softmax"
     assert np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True) == pytest.approx(outputs(model), abs=1e-5)
     assert np.ptp(logits.sum(axis=1)) > 0.01
 
@@ -107,7 +75,7 @@ def test_a_softmax_at_the_end_gives_way_to_logits(tmp_path: Path, library: Any) 
 @pytest.mark.parametrize("last", [keras.layers.Softmax, lambda: keras.layers.Activation("softmax")])
 def test_a_layer_of_softmax_is_taken_off(last: Callable[[], Any]) -> None:
     body = network(keras)
-    model, removed = load.without_softmax(keras.Model(body.inputs, last()(body.output)))
+    model, removed = load.without_activation(keras.Model(body.inputs, last()(body.output)), "softmax")
     assert removed
     assert np.array_equal(outputs(model), outputs(body))
 
@@ -116,52 +84,6 @@ def test_other_classes_are_allowed_and_have_no_accuracy(tmp_path: Path) -> None:
     network(keras).save(tmp_path / "model.h5")
     facts = run_step(load, None, tmp_path / "out", varied(LABELS=("0", "1")), path=tmp_path / "model.h5")
     assert (facts["classes"], facts["validation_accuracy"]) == (10, None)
-
-
-def custom3() -> Any:
-    class Twice(keras3.layers.Layer):
-        def call(self, batch: Any) -> Any:
-            return batch * 2
-
-    inputs = keras3.Input(SHAPE)
-    return keras3.Model(inputs, keras3.layers.Dense(10)(Twice()(keras3.layers.Flatten()(inputs))))
-
-
-def operator3() -> Any:
-    inputs = keras3.Input(SHAPE)
-    flat = keras3.layers.Flatten()(inputs)
-    return keras3.Model(inputs, keras3.layers.Dense(10)(flat + flat))
-
-
-def understood_otherwise3() -> Any:
-    """Legacy Keras calls this layer's argument by another name, and so would take its default."""
-    inputs = keras3.Input(SHAPE)
-    network = keras3.layers.Dense(10)(keras3.layers.Flatten()(inputs))
-    return keras3.Model(inputs, keras3.layers.LeakyReLU(negative_slope=0.9)(network))
-
-
-def unknown_layer3() -> Any:
-    inputs = keras3.Input(SHAPE)
-    flat = keras3.layers.Flatten()(keras3.layers.RandomGrayscale(data_format="channels_last")(inputs))
-    return keras3.Model(inputs, keras3.layers.Dense(10)(flat))
-
-
-@pytest.mark.parametrize(
-    ("make", "received"),
-    [
-        (operator3, "a Add"),
-        (understood_otherwise3, "outputs that differ by up to"),
-        (unknown_layer3, "a RandomGrayscale"),
-        (custom3, "Twice"),
-    ],
-)
-def test_keras_3_models_that_cannot_be_rebuilt(tmp_path: Path, make: Callable[[], Any], received: str) -> None:
-    make().save(tmp_path / "model.keras")
-    with pytest.raises(BadModelFile) as caught:
-        run_step(load, None, tmp_path / "out", varied(), path=tmp_path / "model.keras")
-    assert received in caught.value.received
-    assert caught.value.fix
-    assert caught.value.exit_code == EXIT_REQUEST
 
 
 def truncated(path: Path) -> None:
@@ -189,9 +111,8 @@ def other_hdf5(path: Path) -> None:
         file["data"] = [1, 2, 3]
 
 
-def export(path: Path) -> None:
-    keras3.export = None
-    network(keras3).export(path, verbose=False)
+def pickled(path: Path) -> None:
+    path.write_bytes(pickle.dumps({"weights": [1, 2]}))
 
 
 @pytest.mark.parametrize(
@@ -206,7 +127,8 @@ def export(path: Path) -> None:
         ("archive.keras", other_archive),
         ("data.h5", other_hdf5),
         ("empty folder", lambda path: path.mkdir()),
-        ("export", export),
+        ("model.pkl", pickled),
+        ("model.h5", pickled),
     ],
 )
 def test_files_that_hold_no_model(tmp_path: Path, name: str, write: Callable[[Path], Any]) -> None:
@@ -216,6 +138,7 @@ def test_files_that_hold_no_model(tmp_path: Path, name: str, write: Callable[[Pa
     assert name in caught.value.message
     assert caught.value.received
     assert "model.save(" in caught.value.fix
+    assert not any((tmp_path / "out").iterdir())
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 1), (28, 28, 3)])
@@ -234,3 +157,113 @@ def test_two_inputs_are_refused(tmp_path: Path) -> None:
     keras.Model(inputs, keras.layers.Dense(10)(added)).save(tmp_path / "model.h5")
     with pytest.raises(BadModelFile, match="does not take what the workload varied gives"):
         run_step(load, None, tmp_path / "out", varied(), path=tmp_path / "model.h5")
+
+
+def yes_or_no(library: Any, activation: str) -> Any:
+    inputs = library.Input(SHAPE)
+    flat = library.layers.Flatten()(inputs)
+    return library.Model(inputs, library.layers.Dense(1, activation=activation)(flat))
+
+
+@pytest.mark.parametrize("library", [keras, keras3], ids=["legacy", "keras 3"])
+@pytest.mark.parametrize(("task", "removed"), [("binary", "sigmoid"), ("multi_label", "sigmoid"), ("regression", None)])
+def test_a_sigmoid_gives_way_where_the_task_wants_logits(
+    tmp_path: Path, library: Any, task: str, removed: str | None
+) -> None:
+    model = yes_or_no(library, "sigmoid")
+    model.save(tmp_path / "model.keras")
+    facts = run_step(load, None, tmp_path / "out", of_task(task), path=tmp_path / "model.keras")
+    found = outputs(load_model(tmp_path / "out"))
+    assert facts["activation_removed"] == removed
+    assert (1 / (1 + np.exp(-found)) if removed else found) == pytest.approx(outputs(model), abs=1e-6)
+    assert not removed or abs(found - outputs(model)).max() > 0.1
+
+
+class Twice(keras.layers.Layer):
+    def call(self, batch: Any) -> Any:
+        return batch * 2
+
+
+def with_lambda() -> Any:
+    layers = keras.layers
+    return keras.Sequential(
+        [layers.Flatten(input_shape=SHAPE), layers.Lambda(lambda batch: batch * 2, name="double"), layers.Dense(10)]
+    )
+
+
+def with_own_layer() -> Any:
+    return keras.Sequential([keras.layers.Flatten(input_shape=SHAPE), Twice(), keras.layers.Dense(10)])
+
+
+@pytest.mark.parametrize("name", ["model.h5", "model.keras", "saved_model"])
+def test_a_lambda_is_refused_by_its_name(tmp_path: Path, name: str) -> None:
+    with_lambda().save(tmp_path / name, save_format="tf" if name == "saved_model" else None)
+    with pytest.raises(BadModelFile) as caught:
+        run_step(load, None, tmp_path / "out", varied(), path=tmp_path / name)
+    assert "double, a Lambda" in caught.value.received
+    assert "custom_objects()" in caught.value.fix
+    assert not any((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize("name", ["model.h5", "model.keras"])
+def test_layers_of_the_workloads_own(tmp_path: Path, name: str) -> None:
+    """Refused by name without their code; with it the model is computed and quantized, and trained no further."""
+    model = with_own_layer()
+    model.save(tmp_path / name)
+    with pytest.raises(BadModelFile) as caught:
+        run_step(load, None, tmp_path / "refused", varied(), path=tmp_path / name)
+    assert "Twice" in caught.value.received
+    assert "custom_objects()" in caught.value.fix
+    given = varied(custom_objects=lambda: {"Twice": Twice})
+    facts = run_step(load, None, tmp_path / "out", given, path=tmp_path / name)
+    assert "a Twice" in facts["only_quantized"]
+    assert outputs(load_inference(tmp_path / "out")) == pytest.approx(outputs(model), abs=1e-6)
+
+
+@pytest.mark.parametrize("library", [keras, keras3], ids=["legacy", "keras 3"])
+def test_an_activation_of_the_workloads_own(tmp_path: Path, library: Any) -> None:
+    def bend(batch: Any) -> Any:
+        return batch * 2
+
+    inputs = library.Input(SHAPE)
+    flat = library.layers.Flatten()(inputs)
+    bent = library.layers.Dense(4, activation=bend, name="bent")(flat)
+    model = library.Model(inputs, library.layers.Dense(10)(bent))
+    model.save(tmp_path / "model.keras")
+    given = varied(custom_objects=lambda: {"bend": bend})
+    facts = run_step(load, None, tmp_path / "out", given, path=tmp_path / "model.keras")
+    assert "bent, a Dense" in facts["only_quantized"]
+    assert outputs(load_inference(tmp_path / "out")) == pytest.approx(outputs(model), abs=1e-5)
+
+
+def test_a_saved_model_computes_what_it_has_no_code_of(tmp_path: Path) -> None:
+    model = with_own_layer()
+    model.save(tmp_path / "saved", save_format="tf")
+    facts = run_step(load, None, tmp_path / "out", varied(), path=tmp_path / "saved")
+    assert "Twice" in facts["only_quantized"]
+    assert outputs(load_inference(tmp_path / "out")) == pytest.approx(outputs(model), abs=1e-6)
+
+
+def test_a_graph_that_reads_files_is_refused(tmp_path: Path) -> None:
+    class Reader(keras.layers.Layer):
+        def call(self, batch: Any) -> Any:
+            return batch + tf.cast(tf.strings.length(tf.io.read_file(str(SMALL))), tf.float32)
+
+    inputs = keras.Input(SHAPE)
+    flat = keras.layers.Flatten()(Reader()(inputs))
+    keras.Model(inputs, keras.layers.Dense(10)(flat)).save(tmp_path / "saved", save_format="tf")
+    with pytest.raises(BadModelFile) as caught:
+        run_step(load, None, tmp_path / "out", varied(), path=tmp_path / "saved")
+    assert "a ReadFile" in caught.value.received
+
+
+def test_a_build_that_is_refused_leaves_nothing(tmp_path: Path) -> None:
+    project = copy_project(tmp_path / "project")
+    with_lambda().save(project / "model.h5")
+    start, _, rest = (project / "targets" / "small.toml").read_text().partition('step = "train"')
+    (project / "targets" / "loaded.toml").write_text(f'{start}step = "load"\npath = "model.h5"\n{rest}')
+    done = invoke(project, "build", "--target=loaded", "--workload=small", "--json", expect=EXIT_REQUEST)
+    error = json.loads(done.stdout)["error"]
+    assert (error["code"], "double, a Lambda" in error["received"]) == ("bad_model_file", True)
+    left = [path.name for path in (project / "artifacts").rglob("*") if path.is_file()]
+    assert not [name for name in left if not name.endswith((".log", ".lock"))]

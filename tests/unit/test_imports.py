@@ -12,7 +12,12 @@ ROOT = Path(__file__).parents[2]
 TRAINING = {"tensorflow", "tf_keras", "tensorflow_model_optimization"}
 HEAVY = TRAINING | {"ai_edge_litert", "ai_edge_quantizer", "matplotlib"}
 # Only the worker's steps and the interpreter's own process load these.
-NEVER_PLANNED = {"pipeline.keras_legacy", "pipeline.steps._fit", "pipeline.runners._host_child"}
+NEVER_PLANNED = {
+    "pipeline.keras_legacy",
+    "pipeline.steps._fit",
+    "pipeline.steps._frozen",
+    "pipeline.runners._host_child",
+}
 
 PLAN_ALL = f"""
 import importlib, pkgutil
