@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.benchmark import MOST_BLOCKS, ROUNDS
-from pipeline.build import executed
+from pipeline.build_target import executed
 from pipeline.calibration import representative_dataset
 from pipeline.comparison.choice import wilson_interval
 from pipeline.errors import PipelineError

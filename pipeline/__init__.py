@@ -1,0 +1,62 @@
+"""Train, compress, convert and measure TFLite models; the build fails when the file misses its budget.
+
+    from pipeline import build
+
+    document = build("mobile", "mnist")
+    print(document.verdict, document.size_bytes, document.accuracy)
+
+What is named here is loaded when it is asked for: to import this package costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipeline.documents import BuildDocument, CompareDocument
+    from pipeline.errors import PipelineError, RequestError, StepFailed
+    from pipeline.library import build, compare
+    from pipeline.target import Budgets, LatencyBudget, Limits, Target, load_target
+    from pipeline.watch import Watch
+    from pipeline.workload import Training, Workload, load_workload
+
+__all__ = [
+    "Budgets",
+    "BuildDocument",
+    "CompareDocument",
+    "LatencyBudget",
+    "Limits",
+    "PipelineError",
+    "RequestError",
+    "StepFailed",
+    "Target",
+    "Training",
+    "Watch",
+    "Workload",
+    "build",
+    "compare",
+    "load_target",
+    "load_workload",
+]
+
+# A module of the same name as a function would take its place as soon as it was imported: there is none.
+_MODULES = {
+    "documents": ("BuildDocument", "CompareDocument"),
+    "errors": ("PipelineError", "RequestError", "StepFailed"),
+    "library": ("build", "compare"),
+    "target": ("Budgets", "LatencyBudget", "Limits", "Target", "load_target"),
+    "watch": ("Watch",),
+    "workload": ("Training", "Workload", "load_workload"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"pipeline.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -361,6 +361,22 @@ class SensitivityDocument(Document):
     folder: str = Field(description="Folder of sensitivity.json, .toml, .png and .svg, relative to the project.")
 
 
+class NewDocument(Document):
+    """What `invoke new --json` prints."""
+
+    name: str = Field(description="Name of the workload and of the target.")
+    workload: str = Field(description="Path of the workload's module, relative to the project.")
+    target: str = Field(description="Path of the target's TOML, relative to the project.")
+    data: str = Field(description="Where the data lie.")
+    kind: str = Field(description="Kind of data, the reader in pipeline/data/.")
+    task: str = Field(description="The learning task.")
+    labels: list[str] = Field(description="Names of the outputs, in their order.")
+    input_shape: list[int] = Field(description="Shape of one sample as the network takes it.")
+    training_samples: int = Field(description="Count of samples in the training split.")
+    model: str = Field(description="Network of the zoo with its options, or where the model comes from.")
+    next: str = Field(description="The command that builds it.")
+
+
 class CleanDocument(Document):
     """What `invoke clean --json` prints."""
 
@@ -402,6 +418,7 @@ DOCUMENTS: dict[str, type[Document]] = {
     "targets": TargetsDocument,
     "store": StoreDocument,
     "sensitivity": SensitivityDocument,
+    "new": NewDocument,
     "clean": CleanDocument,
     "error": ErrorDocument,
 }

@@ -261,7 +261,7 @@ class Worker:
                 text=True,
                 cwd=self.root,
                 start_new_session=True,
-                env={**os.environ, "PYTHONPATH": path},
+                env={**os.environ, "PYTHONPATH": path, "KERAS_BACKEND": "tensorflow"},  # a notebook may use another
             )
         return self.process
 

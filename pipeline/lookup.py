@@ -30,7 +30,7 @@ def find_file(folder: str, name: str, suffix: str, root: Path | None) -> Path | 
     """Return the path of `<folder>/<name><suffix>`: the project's own, or the shipped one."""
     for base in _bases(folder, root):
         path = base / f"{name}{suffix}"
-        if _plain(name) and path.is_file():
+        if is_plain_name(name) and path.is_file():
             return path
     return None
 
@@ -67,13 +67,14 @@ def load_module(path: Path, kind: str) -> ModuleType:
 def load_file(path: Path, kind: str) -> ModuleType:
     """Import a Python file by its path; a fault in it is a RequestError that names the file."""
     name = f"_{kind}_{path.stem}"
-    known = sys.modules.get(name)
-    if known is not None and known.__file__ == str(path):
+    known, state = sys.modules.get(name), _state(path)
+    if known is not None and known.__file__ == str(path) and getattr(known, "_state", state) == state:
         return known
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise RequestError(f"{path} is not a Python file", received=str(path), expected="a .py file")
     module = importlib.util.module_from_spec(spec)
+    module._state = state  # type: ignore[attr-defined]  # a notebook lives on while the file is edited
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
@@ -91,14 +92,33 @@ def load_file(path: Path, kind: str) -> ModuleType:
     return module
 
 
-def _bases(folder: str, root: Path | None) -> list[Path]:
+def _state(path: Path) -> tuple[int, int] | None:
+    """Return what changes when a file is edited; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
+def ships(path: Path) -> bool:
+    """Whether a target's file is one of those that come with this package."""
+    return path.parent == _shipped("targets")
+
+
+def _shipped(folder: str) -> Path:
     shipped = PACKAGE / folder
     if folder == "targets" and not shipped.is_dir():
-        shipped = PACKAGE.parent / "targets"  # a checkout: the wheel carries them inside the package
+        return PACKAGE.parent / "targets"  # a checkout: the wheel carries them inside the package
+    return shipped
+
+
+def _bases(folder: str, root: Path | None) -> list[Path]:
+    shipped = _shipped(folder)
     own = (root or project_root()) / folder
     return [own, shipped] if own != shipped else [shipped]
 
 
-def _plain(name: str) -> bool:
+def is_plain_name(name: str) -> bool:
     """True for names such as `raspberry-pi`, false for paths."""
     return bool(name) and all(char.isalnum() or char in "-_" for char in name)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.build import executed
+from pipeline.build_target import executed
 from pipeline.errors import RequestError
 from pipeline.execute import Worker, worker_of
 from pipeline.files import write_whole

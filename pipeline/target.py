@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 from pydantic import Field, PrivateAttr, RootModel
 
-from pipeline.errors import UnknownName
-from pipeline.lookup import find_file, known_names, project_root
+from pipeline.errors import BadTarget, UnknownName
+from pipeline.lookup import find_file, is_plain_name, known_names, project_root
 from pipeline.toml_files import Strict, read_toml
 
 DEVICES = "devices.toml"
@@ -146,6 +146,13 @@ class Target(Strict):
             return self._devices_path, (self.name,)
         return self.path, ("device",)
 
+    def named(self, name: str) -> Target:
+        """Return a target that was made in Python under a name of its own, which its artifacts' folder gets."""
+        _refuse_name(name)
+        target = self.model_copy()
+        target._name, target._path = name, Path(f"the target {name}")
+        return target
+
     @property
     def measured_by(self) -> str:
         """Name of the runner that measures here: `runner`, unless it waits for a device to be configured."""
@@ -158,19 +165,45 @@ class Devices(RootModel[dict[str, dict[str, Any]]]):
     """`devices.toml`: for each target the settings of its runner."""
 
 
-def load_target(name: str, root: Path | None = None) -> Target:
-    """Read and validate a target by name. Raises UnknownName or BadTarget; reads no step."""
-    path = find_file("targets", name, ".toml", root)
-    if path is None:
-        raise UnknownName("target", name, target_names(root))
-    target = read_toml(path, Target)
+def load_target(target: str | Path | Target, root: Path | None = None) -> Target:
+    """Read and validate a target by its name or by the path of a `.toml` file; reads no step.
+
+    A Target made in Python is returned as it is, and called `unnamed` where it was not `named`. Raises
+    UnknownName or BadTarget.
+    """
+    if isinstance(target, Target):
+        return target if target.name else target.named("unnamed")
+    path, name = _found(target, root)
+    loaded = read_toml(path, Target)
     settings = _own_device(name, root)
     if settings is not None:  # an empty table asks for a device too, and then lacks what it needs
-        target = target.model_copy(update={"device": {**target.device, **settings}})
-        target._devices_path = (root or project_root()) / DEVICES
-        target._from_devices = frozenset(settings)
-    target._name, target._path = name, path
-    return target
+        loaded = loaded.model_copy(update={"device": {**loaded.device, **settings}})
+        loaded._devices_path = (root or project_root()) / DEVICES
+        loaded._from_devices = frozenset(settings)
+    loaded._name, loaded._path = name, path
+    return loaded
+
+
+def _found(target: str | Path, root: Path | None) -> tuple[Path, str]:
+    """Return a target's file and its name."""
+    if isinstance(target, Path) or (target.endswith(".toml") and Path(target).expanduser().is_file()):
+        path = Path(target).expanduser()
+        _refuse_name(path.stem)
+        return path, path.stem
+    found = find_file("targets", target, ".toml", root)
+    if found is None:
+        raise UnknownName("target", target, target_names(root))
+    return found, target
+
+
+def _refuse_name(name: str) -> None:
+    if not is_plain_name(name):
+        raise BadTarget(
+            "a target's name is the name of a folder",
+            received=repr(name),
+            expected="letters, digits, - and _",
+            fix="give it such a name",
+        )
 
 
 def _own_device(target: str, root: Path | None) -> dict[str, Any] | None:
@@ -179,7 +212,7 @@ def _own_device(target: str, root: Path | None) -> dict[str, Any] | None:
     if not path.exists():
         return None
     devices = read_toml(path, Devices).root
-    known = target_names(root)
+    known = [*target_names(root), target]  # which may be given by its path
     for name in devices:
         if name not in known:
             raise UnknownName("target", name, known, where=str(path))
@@ -198,14 +231,14 @@ def target_names(root: Path | None = None) -> list[str]:
 
 def recipe_toml(recipe: Iterable[dict[str, Any]]) -> str:
     """Return a recipe's steps as a target's TOML has them."""
-    blocks = ["\n".join(f"{key} = {_toml_value(value)}" for key, value in entry.items()) for entry in recipe]
+    blocks = ["\n".join(f"{key} = {toml_value(value)}" for key, value in entry.items()) for entry in recipe]
     return "\n\n".join(f"[[recipe]]\n{block}" for block in blocks) + "\n"
 
 
-def _toml_value(value: Any) -> str:
+def toml_value(value: Any) -> str:
     if isinstance(value, dict):
-        inner = ", ".join(f"{json.dumps(key)} = {_toml_value(part)}" for key, part in value.items())
+        inner = ", ".join(f"{json.dumps(key)} = {toml_value(part)}" for key, part in value.items())
         return f"{{ {inner} }}" if inner else "{}"
     if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_toml_value, value))}]"
-    return json.dumps(value)  # text, numbers and truth values are written alike
+        return f"[{', '.join(map(toml_value, value))}]"
+    return json.dumps(value, ensure_ascii=False)  # text, numbers and truth values are written alike

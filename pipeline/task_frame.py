@@ -21,7 +21,10 @@ from invoke import Context, Exit
 
 _HELP = {
     "target": "name of a file in targets/, such as mobile",
-    "workload": "name of a workload, or the path of a .py file that is one",
+    "workload": "name of a workload, or the path of a .py file that is one; left out: mnist",
+    "data": "folder or file of your own data, in place of a workload",
+    "model": "with --data: network such as mobilenet_v2:width=0.35, trained model's file, or file.py:function",
+    "weights": "with --data: file of weights that the training begins with",
     "seed": "seed of weights, order, augmentation and calibration, 0 to 2147483647",
     "json": "print exactly one JSON document on stdout",
     "explain": "say which field of its key caused each stage to be made",
@@ -34,7 +37,9 @@ def help_for(*names: str, **more: str) -> dict[str, str]:
     return {name.replace("_", "-"): text for name, text in _HELP.items() if name in names} | more
 
 
-PLAN_HELP = help_for("target", "workload", "seed", "json", "explain", "dry_run", "force")
+BROUGHT = ("data", "model", "weights")
+PLAN_HELP = help_for("target", "workload", *BROUGHT, "seed", "json", "explain", "dry_run", "force")
+DEFAULT_WORKLOAD = "mnist"
 
 
 def exits(body: Callable[..., int | None]) -> Callable[..., None]:
@@ -104,7 +109,9 @@ def show(document: Any, json: bool, table: str, module: str = "tables") -> None:
         _write(lambda: getattr(report, table)(document))
 
 
-def request(target: str, workload: str, seed: str) -> tuple[Any, Any, int, Any, Any]:
+def request(
+    target: str, workload: str, seed: str, *, data: str = "", model: str = "", weights: str = ""
+) -> tuple[Any, Any, int, Any, Any]:
     """Return target, workload, seed, project and watch; raise RequestError for what is not known."""
     from pipeline.errors import RequestError
     from pipeline.lookup import project_root
@@ -117,8 +124,38 @@ def request(target: str, workload: str, seed: str) -> tuple[Any, Any, int, Any, 
         raise RequestError(
             "--seed is not a seed", received=seed, expected="a whole number, 0 to 2147483647", fix="--seed=0"
         )
+    refuse_beside_data(workload, data, model, weights)
     root, watch = project_root(), terminal_watch()
-    return load_target(target, root), load_workload(workload, root), int(seed), open_project(root, watch), watch
+    found = load_target(target, root)
+    if data:
+        from pipeline.scaffold import from_data
+
+        found, learned = from_data(found, data, model, weights, root)
+        watch.note(f"{data}: workload {learned.source}, target {found.name} adapted; `invoke new` writes both for you")
+    else:
+        learned = load_workload(workload or DEFAULT_WORKLOAD, root)
+    return found, learned, int(seed), open_project(root, watch), watch
+
+
+def refuse_beside_data(workload: str, data: str, model: str, weights: str) -> None:
+    """Raise RequestError for flags that say two things, or that say nothing without --data."""
+    from pipeline.errors import RequestError
+
+    if data and workload:
+        raise RequestError(
+            "--data and --workload both say what is learned",
+            received=f"--data={data} --workload={workload}",
+            expected="one of them",
+            fix="leave the other out",
+        )
+    for name, value in (("model", model), ("weights", weights)):
+        if value and not data:
+            raise RequestError(
+                f"--{name} goes with --data",
+                received=f"--{name}={value} without --data",
+                expected="a workload's own model, or --data=DIR",
+                fix=f"--data=DIR, or write {name} into the workload and its recipe",
+            )
 
 
 def target_list(given: str, workload: str) -> list[str]:
@@ -129,18 +166,30 @@ def target_list(given: str, workload: str) -> list[str]:
 
         root = project_root()
         meant = {name: load_target(name, root).workloads for name in target_names(root)}
-        return [name for name, workloads in meant.items() if not workloads or Path(workload).stem in workloads]
+        learned = Path(workload or DEFAULT_WORKLOAD).stem
+        return [name for name, workloads in meant.items() if not workloads or learned in workloads]
     return list(dict.fromkeys(name.strip() for name in given.split(",")))
 
 
 def planned(
-    step: str | None, target: str, workload: str, seed: str, json: bool, explain: bool, dry_run: bool, force: bool
+    step: str | None,
+    target: str,
+    workload: str,
+    seed: str,
+    json: bool,
+    explain: bool,
+    dry_run: bool,
+    force: bool,
+    **brought: str,
 ) -> tuple[Any, ...] | None:
-    """Open the request and its plan up to `step`; print it and return None for `--dry-run`."""
+    """Open the request and its plan up to `step`; print it and return None for `--dry-run`.
+
+    `brought` are data, model and weights.
+    """
     from pipeline.explain import plan_document
     from pipeline.plan import make_plan
 
-    found, learned, number, project, watch = request(target, workload, seed)
+    found, learned, number, project, watch = request(target, workload, seed, **brought)
     plan = make_plan(found, learned, number, project.root)
     if step:
         plan = plan.recipe_only() if step == "convert" else plan.up_to(step)

@@ -11,18 +11,29 @@ from typing import Any, Literal
 
 from invoke import Collection, Task, task
 
-from pipeline.task_frame import PLAN_HELP, exits, help_for, planned, request, show, target_list
+from pipeline.task_frame import BROUGHT, PLAN_HELP, exits, help_for, planned, request, show, target_list
 
 
 def _step_task(step: str, summary: str) -> Task:
     """Return the task that runs a target's plan up to the last stage of `step`."""
 
     def body(
-        context, target="mobile", workload="mnist", seed="0", json=False, explain=False, dry_run=False, force=False
+        context,
+        target="mobile",
+        workload="",
+        data="",
+        model="",
+        weights="",
+        seed="0",
+        json=False,
+        explain=False,
+        dry_run=False,
+        force=False,
     ):
-        from pipeline.build import run_up_to
+        from pipeline.build_target import run_up_to
 
-        opened = planned(step, target, workload, seed, json, explain, dry_run, force)
+        brought = {"data": data, "model": model, "weights": weights}
+        opened = planned(step, target, workload, seed, json, explain, dry_run, force, **brought)
         if opened is None:
             return 0
         plan, found, learned, number, project, watch = opened
@@ -45,14 +56,27 @@ convert = _step_task("convert", "Run the target's whole recipe and copy out the 
 
 @task(help=PLAN_HELP | help_for(target="name of a file in targets/, several with commas, or all"))
 @exits
-def build(context, target="mobile", workload="mnist", seed="0", json=False, explain=False, dry_run=False, force=False):
+def build(
+    context,
+    target="mobile",
+    workload="",
+    data="",
+    model="",
+    weights="",
+    seed="0",
+    json=False,
+    explain=False,
+    dry_run=False,
+    force=False,
+):
     """Train, compress, convert, verify and measure a target's file; exit 5 if it misses a budget."""
-    from pipeline.build import build as build_file
+    from pipeline.build_target import build as build_file
     from pipeline.verdict import exit_code
 
-    if len(names := target_list(target, workload)) != 1:
-        return _build_several(names, workload, seed, json, explain, dry_run, force)
-    opened = planned(None, target, workload, seed, json, explain, dry_run, force)
+    brought = {"data": data, "model": model, "weights": weights}
+    if len(names := target_list(target, data or workload)) != 1:
+        return _build_several(names, workload, seed, json, explain, dry_run, force, brought)
+    opened = planned(None, names[0], workload, seed, json, explain, dry_run, force, **brought)
     if opened is None:
         return 0
     _, found, learned, number, project, watch = opened
@@ -64,8 +88,17 @@ def build(context, target="mobile", workload="mnist", seed="0", json=False, expl
     return exit_code(document.verdict)
 
 
-def _build_several(names: list[str], workload: str, seed: str, json: bool, explain: bool, dry_run: bool, force: bool):
-    from pipeline.build import build_several
+def _build_several(
+    names: list[str],
+    workload: str,
+    seed: str,
+    json: bool,
+    explain: bool,
+    dry_run: bool,
+    force: bool,
+    brought: dict[str, str],
+):
+    from pipeline.build_target import build_several
     from pipeline.errors import RequestError
     from pipeline.verdict import exit_code
 
@@ -76,7 +109,7 @@ def _build_several(names: list[str], workload: str, seed: str, json: bool, expla
             expected="one target",
             fix="ask for one target at a time, or leave out --json",
         )
-    opened = [planned(None, name, workload, seed, json, explain, dry_run, force) for name in names]
+    opened = [planned(None, name, workload, seed, json, explain, dry_run, force, **brought) for name in names]
     plans = [one for one in opened if one is not None]
     if not plans:
         return 0
@@ -148,6 +181,7 @@ def bench(
     help=help_for(
         "target",
         "workload",
+        *BROUGHT,
         "seed",
         "json",
         "dry_run",
@@ -160,7 +194,10 @@ def bench(
 def compare(
     context,
     target="mobile",
-    workload="mnist",
+    workload="",
+    data="",
+    model="",
+    weights="",
     techniques="",
     seed="0",
     quick=False,
@@ -173,7 +210,7 @@ def compare(
     from pipeline.comparison.compare import comparison_plan
     from pipeline.verdict import exit_code
 
-    found, learned, number, project, watch = request(target, workload, seed)
+    found, learned, number, project, watch = request(target, workload, seed, data=data, model=model, weights=weights)
     options = {"techniques": techniques, "quick": quick}
     if dry_run:
         show(comparison_plan(found, learned, number, project, **options), json, "print_plan")
@@ -221,6 +258,7 @@ def inspect(context, file, json=False):
     help=help_for(
         "target",
         "workload",
+        *BROUGHT,
         "seed",
         "json",
         mend="build the mended recipe as well, and show its errors",
@@ -228,20 +266,51 @@ def inspect(context, file, json=False):
     )
 )
 @exits
-def sensitivity(context, target="mobile", workload="mnist", seed="0", mend=False, calibration_sizes="", json=False):
+def sensitivity(
+    context,
+    target="mobile",
+    workload="",
+    data="",
+    model="",
+    weights="",
+    seed="0",
+    mend=False,
+    calibration_sizes="",
+    json=False,
+):
     """Rank the layers by the error that quantization adds, and write the recipe that mends the worst."""
     from pipeline.report.sensitivity_plot import draw
     from pipeline.sensitivity import sensitivity as analyse
     from pipeline.sensitivity import sizes_of
 
     sizes = sizes_of(calibration_sizes)
-    found, learned, number, project, watch = request(target, workload, seed)
+    found, learned, number, project, watch = request(target, workload, seed, data=data, model=model, weights=weights)
     try:
         document = analyse(found, learned, number, project, watch, mend=mend, calibration_sizes=sizes)
     finally:
         watch.close()
     draw(document, project.root / document.folder)
     show(document, json, "print_sensitivity")
+
+
+@task(
+    help=help_for(
+        "target",
+        *BROUGHT,
+        "json",
+        name="name of the workload and of the target: letters, digits and _",
+        model="network such as mobilenet_v2:width=0.35, trained model's file, or file.py:function",
+        weights="file of weights that the training begins with",
+        data="folder or file of your own data",
+    )
+)
+@exits
+def new(context, name, data, model="", weights="", target="mobile", json=False):
+    """Write a workload and a target for your own data, commented and yours to edit; overwrite nothing."""
+    from pipeline.lookup import project_root
+    from pipeline.scaffold import new as write_new
+
+    show(write_new(name, data, model, weights, target, project_root()), json, "print_new", "scaffold")
 
 
 @task(help=help_for("json"))
@@ -297,7 +366,7 @@ def clean(context, store=False, dry_run=False, json=False):
 
 def _collection() -> Collection:
     collection = Collection(
-        train, prune, quantize, convert, build, bench, compare, sensitivity, predict, inspect, targets, clean
+        train, prune, quantize, convert, build, bench, compare, sensitivity, predict, inspect, new, targets, clean
     )
     store = Collection("store")
     store.add_task(store_list, name="list", default=True)

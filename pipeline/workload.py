@@ -207,16 +207,19 @@ class Workload:
         return self.module.build_model()
 
 
-def load_workload(name: str, root: Path | None = None) -> Workload:
+def load_workload(workload: str | Path | Workload, root: Path | None = None) -> Workload:
     """Find a workload by name or by the path of a `.py` file, and check it against the contract.
 
-    Raises UnknownName when there is none, BadWorkload when the module breaks the contract,
-    RequestError when it cannot be imported.
+    A Workload is returned as it is. Raises UnknownName when there is none, BadWorkload when the module
+    breaks the contract, RequestError when it cannot be imported.
     """
-    given_by_path = name.endswith(".py")
+    if isinstance(workload, Workload):
+        return workload
+    name = str(workload)
+    given_by_path = isinstance(workload, Path) or name.endswith(".py")
     if given_by_path:
         path = Path(name).expanduser()
-        if not path.is_file():
+        if not path.is_file() or path.suffix != ".py":
             raise BadWorkload(
                 f"no workload file {name}",
                 received=name,

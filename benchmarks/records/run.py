@@ -24,7 +24,7 @@ sys.path[:0] = [str(RECORDS), str(RECORDS.parents[1])]
 
 from measures import choose, correct_in_litert, correct_in_micro, verdict, wilson_interval, zipped_bytes  # noqa: E402
 
-from pipeline.build import build, executed  # noqa: E402
+from pipeline.build_target import build, executed  # noqa: E402
 from pipeline.files import copy_whole  # noqa: E402
 from pipeline.inspect import inspect_file  # noqa: E402
 from pipeline.plan import EVALUATE, make_plan  # noqa: E402

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from small_project import invoke
 
-from pipeline.build import build
+from pipeline.build_target import build
 from pipeline.errors import BadTarget, BadWorkload
 from pipeline.execute import Worker, worker_of
 from pipeline.plan import make_plan

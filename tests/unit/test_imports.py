@@ -57,7 +57,7 @@ def loaded_by(code: str) -> set[str]:
 
 def test_planning_loads_neither_training_library_nor_interpreter() -> None:
     loaded = loaded_by(PLAN_ALL)
-    assert {"pipeline.tasks", "pipeline.build", "pipeline.runners.host", "pipeline.steps.quantize"} <= loaded
+    assert {"pipeline.tasks", "pipeline.build_target", "pipeline.runners.host", "pipeline.steps.quantize"} <= loaded
     assert not loaded & HEAVY
 
 

@@ -1,0 +1,98 @@
+"""What `--model` may say, and how what it cannot is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import EXIT_REQUEST, PipelineError
+from pipeline.model_choice import default_network, model_choice
+
+SHAPE = (64, 64, 3)
+CODE = """
+import no_such_module
+
+def make():
+    return 1
+
+def shaped(input_shape, outputs, width=1):
+    return 2
+
+def three(a, b, c):
+    return 3
+
+def named(*, size):
+    return 4
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "task", "shape", "network"),
+    [
+        ("image_folder", "classification", (32, 32, 3), "resnet8"),
+        ("image_folder", "classification", (33, 32, 3), "mobilenet_v2"),
+        ("csv", "classification", (28, 28, 1), "resnet8"),
+        ("csv", "regression", (10,), "dense"),
+        ("audio_folder", "classification", (49, 40, 1), "ds_cnn"),
+        ("npz", "anomaly", (640,), "autoencoder"),
+        ("image_folder", "anomaly", (96, 96, 3), "autoencoder"),
+    ],
+)
+def test_the_network_suits_the_data(kind: str, task: str, shape: tuple[int, ...], network: str) -> None:
+    assert default_network(kind, task, shape)[0] == network
+    assert model_choice("", kind, task, shape).network == network
+    assert model_choice("", kind, task, shape).step == "train"
+
+
+@pytest.mark.parametrize(
+    ("name", "step"), [("m.keras", "load"), ("m.h5", "load"), ("saved", "load"), ("m.tflite", "quantize_tflite")]
+)
+def test_a_trained_file_begins_the_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, step: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if name == "saved":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "saved_model.pb").touch()
+    else:
+        (tmp_path / name).touch()
+    choice = model_choice(name, "image_folder", "classification", SHAPE)
+    assert (choice.trained, choice.step) == (tmp_path / name, step)
+
+
+def test_a_function_is_found_without_running_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "net.py"
+    path.write_text(CODE)
+    made = model_choice(f"{path}:make", "npz", "classification", SHAPE)
+    assert (made.code, made.function, made.takes_shapes, made.step) == (path, "make", False, "train")
+    assert model_choice(f"{path}:shaped", "npz", "classification", SHAPE).takes_shapes
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ("missing.keras", "missing.keras"),
+        ("folder", "saved_model.pb"),
+        ("net.py:mak", "'make'"),
+        ("net.py:three", "a, b, c"),
+        ("net.py:named", "size"),
+        ("broken.py:make", "broken.py"),
+        ("missing.py:make", "missing.py"),
+        ("../escape", "../escape"),
+        ("no_such_network", "no_such_network"),
+        ("net.py", "net.py"),
+    ],
+)
+def test_what_is_no_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, named: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.py").write_text(CODE)
+    (tmp_path / "broken.py").write_text("def make(:")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(PipelineError) as caught:
+        model_choice(given, "npz", "classification", SHAPE)
+    error = caught.value
+    assert error.exit_code == EXIT_REQUEST
+    assert named in str(error)
+    assert error.received
+    assert error.expected
