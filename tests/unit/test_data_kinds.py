@@ -57,7 +57,7 @@ def test_every_reader_keeps_the_contract() -> None:
         assert reader.Settings.model_config["frozen"], kind
         assert reader.Settings.model_config["extra"] == "forbid", kind
         assert all(field.description for field in reader.Settings.model_fields.values()), kind
-        assert not any(path.exists() and reader.takes(path) for path in (Path(__file__), Path("/")))
+        assert not any(reader.takes(path) for path in (Path(__file__), Path(__file__).parent)), kind
 
 
 def test_the_examples_of_settings_are_read() -> None:
