@@ -9,18 +9,16 @@ net.py:make                make() or make(input_shape, outputs) in net.py return
 from __future__ import annotations
 
 import ast
-import inspect
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import BadModelFile, RequestError, UnknownName
-from pipeline.lookup import PACKAGE, find_module
+from pipeline.lookup import PACKAGE
+from pipeline.network import find_network
 
-EXPECTED = (
-    "a network of the zoo such as mobilenet_v2:width=0.35, a .keras, .h5, .tflite or SavedModel, or file.py:function"
-)
+EXPECTED = "a network such as mobilenet_v2:width=0.35, a .keras, .h5, .tflite, .onnx or SavedModel, or file.py:function"
+STEPS = {".tflite": "quantize_tflite", ".onnx": "load_onnx"}  # by a trained file's ending; others are Keras's
 SMALL_SIDE_MAX = 32  # pixels: up to here a picture needs no network that halves it five times
 
 
@@ -40,7 +38,7 @@ class ModelChoice:
         """Name of the step that the recipe begins with."""
         if self.trained is None:
             return "train"
-        return "quantize_tflite" if self.trained.suffix == ".tflite" else "load"
+        return STEPS.get(self.trained.suffix, "load")
 
 
 def default_network(kind: str, task: str, input_shape: tuple[int, ...]) -> tuple[str, dict[str, Any]]:
@@ -64,9 +62,9 @@ def model_choice(given: str, kind: str, task: str, input_shape: tuple[int, ...])
         return ModelChoice(usual, options)
     file, colon, function = given.rpartition(":")
     if colon and file.endswith(".py"):
-        return _of_function(Path(file).expanduser().absolute(), function, usual, options)
+        return _of_function(Path(file).expanduser().absolute(), function, usual)
     path = Path(given).expanduser().absolute()
-    if path.suffix in (".keras", ".h5", ".hdf5", ".tflite") or path.is_dir():
+    if path.suffix in (".keras", ".h5", ".hdf5", *STEPS) or path.is_dir():
         if not path.exists():
             raise BadModelFile(f"there is no model {given}", received=given, expected=EXPECTED, fix="check the path")
         if path.is_dir() and not (path / "saved_model.pb").is_file():
@@ -81,32 +79,16 @@ def model_choice(given: str, kind: str, task: str, input_shape: tuple[int, ...])
 
 
 def _of_zoo(given: str) -> ModelChoice:
-    name, _, listed = given.partition(":")
-    if not name.isidentifier():
+    if not given.partition(":")[0].strip().isidentifier():
         raise RequestError("--model is none", received=given, expected=EXPECTED, fix="--model=mobilenet_v2:width=0.35")
-    module = find_module("zoo", name, PACKAGE, kind="network", marker="def build(", where="--model")
-    known = list(inspect.signature(module.build).parameters)[2:]
-    options: dict[str, Any] = {}
-    for part in filter(None, listed.split(",")):
-        key, equals, value = (text.strip() for text in part.partition("="))
-        if key not in known:
-            raise UnknownName("option", key, known, where=f"--model={given}")
-        if not equals or not value:
-            raise RequestError(
-                f"the option {key} of --model has no value", received=part, expected=f"{key}=VALUE", fix="give it one"
-            )
-        options[key] = _value(value)
-    return ModelChoice(name, options)
+    module, options = find_network(given)
+    path = Path(str(module.__file__))
+    if path.is_relative_to(PACKAGE):
+        return ModelChoice(path.stem, options)
+    return ModelChoice(path.stem, options, code=path, function="build", takes_shapes=True)  # the project's own zoo
 
 
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
-def _of_function(path: Path, function: str, usual: str, options: dict[str, Any]) -> ModelChoice:
+def _of_function(path: Path, function: str, usual: str) -> ModelChoice:
     """Look the function up in the file's source: to import it may load TensorFlow."""
     try:
         tree = ast.parse(path.read_bytes(), filename=str(path))
@@ -132,4 +114,4 @@ def _of_function(path: Path, function: str, usual: str, options: dict[str, Any])
             expected=f"{function}() or {function}(input_shape, outputs)",
             fix="give the others a default",
         )
-    return ModelChoice(usual, options, code=path, function=function, takes_shapes=needed == 2)
+    return ModelChoice(usual, {}, code=path, function=function, takes_shapes=needed == 2)

@@ -130,14 +130,14 @@ def workload_text(brought: Brought, file: Path, root: Path) -> str:
         "hashes": "DATA.hashes()",
         "augment": "",
     }
+    options = "".join(f", {key}={value!r}" for key, value in choice.options.items())
     if choice.code:
         arguments = ", INPUT_SHAPE, " + outputs if choice.takes_shapes else ""
         parts["imports"] = "from pipeline.source import source_hashes\nfrom pipeline.user_model import call_function\n"
         parts["constants"] = f"\nMODEL = {_place(choice.code, file, root)}\n"
         parts["hashes"] = "DATA.hashes() | source_hashes(MODEL)"
-        parts["model"] = f"    return call_function(MODEL, {_quoted(choice.function)}{arguments})"
+        parts["model"] = f"    return call_function(MODEL, {_quoted(choice.function)}{arguments}{options})"
     else:
-        options = "".join(f", {key}={value!r}" for key, value in choice.options.items())
         lines = [f"from pipeline.zoo import {choice.network}", ""]
         if choice.trained:
             lines += [f"# Not used: the recipe begins with {choice.step}. This is for a train step in its place."]

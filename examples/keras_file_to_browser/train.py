@@ -24,6 +24,6 @@ model = keras.Sequential(
         keras.layers.Dense(len(classes), activation="softmax"),
     ]
 )
-model.compile("adam", "sparse_categorical_crossentropy", ["accuracy"])
+model.compile("adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
 model.fit(*pair("train"), epochs=15, batch_size=32, validation_data=pair("val"), verbose=2)
 model.save("trained.keras")

@@ -59,6 +59,28 @@ def load_keras3(path: Path, workload: Workload, custom: dict[str, Any]) -> tuple
     return model, None
 
 
+def rebuild(original: Any) -> Any:
+    """Return the legacy model that computes what an untrained Keras 3 model does, on random inputs of 0 to 1.
+
+    Raises BadModelFile, which names the layer in the way.
+    """
+    import numpy as np
+
+    random = np.random.default_rng(0)
+    samples = random.random((SAMPLES // 10, *original.inputs[0].shape[1:]), dtype=np.float32)
+    try:
+        model, pairs = _legacy_model(original)
+        _refuse_other_outputs(pairs, original, model, samples)
+    except _NoSuchLayer as error:
+        raise BadModelFile(
+            f"the Keras 3 model {original.name} cannot be rebuilt from legacy layers, which training needs",
+            received=str(error),
+            expected="layers that legacy Keras has as well",
+            fix="build it with `from pipeline.keras_legacy import keras`, or give a trained .keras file",
+        ) from error
+    return model
+
+
 def _refuse_other_outputs(pairs: list[tuple[Any, Any]], original: Any, model: Any, samples: np.ndarray) -> None:
     """Raise _NoSuchLayer with the first layer whose outputs differ, if the models' do."""
     difference = _difference(original, model, samples)

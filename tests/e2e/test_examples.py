@@ -14,7 +14,10 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.small_project import REPOSITORY, environment
+from pipeline.errors import PipelineError
+from pipeline.runner import Settings
+from pipeline.runners import browser as runner
+from tests.e2e.small_project import REPOSITORY, environment, invoke
 
 EXAMPLES = REPOSITORY / "examples"
 
@@ -68,6 +71,12 @@ def microcontroller(project: Path, printed: str) -> None:
 def browser(project: Path, printed: str) -> None:
     assert (project / "artifacts" / "marks" / "marks" / "converted" / "model.tflite").is_file()
     assert 'step = "load"' in (project / "targets" / "marks.toml").read_text()
+    try:
+        runner.device(Settings())
+    except PipelineError:  # no Chromium or no LiteRT.js here: what the README says to install by hand
+        return
+    invoke(project, "build", "--target=marks", "--workload=marks")
+    assert built(project, "marks")["device"]["runner"] == "browser"
 
 
 def letters(project: Path, printed: str) -> None:

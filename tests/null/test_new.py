@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from pipeline.target import Target
+from tests.null.cli import DATA as DATA_FOLDER
 from tests.null.cli import Project, keys
 
 NEW = ("new", "--name=flowers", "--target=null", "--data=data/pictures.npz")
@@ -220,6 +222,30 @@ def test_a_trained_model_takes_the_place_of_training(project: Project) -> None:
     project.add("trained.keras", b"x")
     plan = project.run("build", "--data=data/pictures.npz", "--model=trained.keras", "--dry-run", "--json").json("plan")
     assert [stage["name"] for stage in plan["stages"]][:3] == ["load", "prune", "quantize"]
+
+
+def test_a_float_tflite_is_quantized_as_it_is(project: Project) -> None:
+    shutil.copy(DATA_FOLDER / "tiny_float32.tflite", project.root / "float.tflite")
+    flags = ("--data=data/pictures.npz", "--model=float.tflite")
+    plan = project.run("build", *flags, "--dry-run", "--json").json("plan")
+    assert [stage["name"] for stage in plan["stages"]][:2] == ["quantize_tflite", "slim"]
+    project.run("new", "--name=given", *flags)
+    recipe = tomllib.loads((project.root / "targets" / "given.toml").read_text())["recipe"]
+    assert recipe == [
+        {"step": "quantize_tflite", "path": "float.tflite", "calibration_samples": 160, "agreement_min": 0.94}
+    ]
+
+
+def test_a_network_with_options_is_written_as_code(project: Project) -> None:
+    project.run(*NEW, "--model=mobilenet_v2:width=0.5,dropout=0.2")
+    text = (project.root / "workloads" / "flowers.py").read_text()
+    assert "from pipeline.zoo import mobilenet_v2\n" in text
+    assert "return mobilenet_v2.build(INPUT_SHAPE, len(LABELS), width=0.5, dropout=0.2)\n" in text
+
+
+def test_a_comparison_takes_data(project: Project) -> None:
+    plan = project.run("compare", "--data=data/pictures.npz", "--techniques=int8", "--dry-run", "--json").json("plan")
+    assert plan["workload"] == "pictures"
 
 
 @pytest.mark.parametrize("task", ["train", "prune", "quantize", "convert", "build", "compare", "sensitivity"])

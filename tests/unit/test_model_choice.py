@@ -46,7 +46,14 @@ def test_the_network_suits_the_data(kind: str, task: str, shape: tuple[int, ...]
 
 
 @pytest.mark.parametrize(
-    ("name", "step"), [("m.keras", "load"), ("m.h5", "load"), ("saved", "load"), ("m.tflite", "quantize_tflite")]
+    ("name", "step"),
+    [
+        ("m.keras", "load"),
+        ("m.h5", "load"),
+        ("saved", "load"),
+        ("m.tflite", "quantize_tflite"),
+        ("m.onnx", "load_onnx"),
+    ],
 )
 def test_a_trained_file_begins_the_recipe(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, step: str
@@ -69,6 +76,24 @@ def test_a_function_is_found_without_running_its_file(tmp_path: Path) -> None:
     assert model_choice(f"{path}:shaped", "npz", "classification", SHAPE).takes_shapes
 
 
+def test_a_network_has_its_options() -> None:
+    choice = model_choice("mobilenet_v2:width=0.5", "npz", "classification", (28, 28, 1))
+    assert (choice.network, choice.options, choice.step) == ("mobilenet_v2", {"width": 0.5}, "train")
+
+
+def test_a_project_may_have_networks_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tasks.py").touch()
+    (tmp_path / "zoo").mkdir()
+    own = tmp_path / "zoo" / "own_net.py"
+    own.write_text(
+        "from pydantic import BaseModel\n\n\nclass Options(BaseModel):\n    size: int = 1\n\n\n"
+        "def build(input_shape, outputs, **options):\n    return None\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    choice = model_choice("own_net:size=3", "npz", "classification", SHAPE)
+    assert (choice.code, choice.function, choice.options) == (own, "build", {"size": 3})
+
+
 @pytest.mark.parametrize(
     ("given", "named"),
     [
@@ -81,6 +106,8 @@ def test_a_function_is_found_without_running_its_file(tmp_path: Path) -> None:
         ("missing.py:make", "missing.py"),
         ("../escape", "../escape"),
         ("no_such_network", "no_such_network"),
+        ("mobilenet_v2:widht=1", "widht"),
+        ("mobilenet_v2:width=wide", "width"),
         ("net.py", "net.py"),
     ],
 )
