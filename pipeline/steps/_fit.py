@@ -8,8 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pipeline.errors import BadModelFile, BadWorkload
-from pipeline.keras_legacy import keras, tf
+from pipeline.keras_legacy import keras
+from pipeline.steps._batches import predicted, training_batches, validation_arguments
 from pipeline.workload import Training, Workload
 
 MODEL_FILE = "model.h5"
@@ -39,14 +42,11 @@ def fit(
         optimizer=keras.optimizers.Adam(rate),
         **workload.task.learning(keras),
     )
-    images, labels = workload.load("validation")
-    prepared = workload.preprocess(images)
     history = model.fit(
         training_batches(workload, settings.batch_size, seed),
         epochs=settings.epochs,
         steps_per_epoch=steps,
-        validation_data=(prepared, workload.task.targets(prepared, labels)),
-        validation_batch_size=1000,
+        **validation_arguments(workload),
         callbacks=[Progress(report, settings.epochs, steps), *callbacks],
         verbose=0,
     ).history
@@ -62,35 +62,11 @@ def steps_per_epoch(workload: Workload, settings: Training) -> int:
     return -(-len(workload.load("train")[0]) // settings.batch_size)
 
 
-def training_batches(workload: Workload, batch_size: int, seed: int) -> Any:
-    """Endless (float32 batch, labels), reshuffled each epoch, augmented if the workload can.
-
-    Whole batches are gathered and resampled at once: per-image mapping costs more than
-    training LeNet-5 does.
-    """
-    samples, labels = workload.load("train")
-    count = len(samples)
-    prepared = tf.constant(workload.preprocess(samples))
-    targets = tf.constant(labels)
-
-    def batch(step: Any, index: Any) -> Any:
-        chosen = tf.gather(prepared, index)
-        if workload.augment:
-            draw = tf.stack([tf.constant(seed, tf.int32), tf.cast(step, tf.int32)])
-            chosen = workload.augment(chosen, draw)
-        return chosen, workload.task.targets(chosen, tf.gather(targets, index))
-
-    order = tf.data.Dataset.range(count).shuffle(count, seed=seed, reshuffle_each_iteration=True)
-    batches = order.batch(batch_size).repeat().enumerate()
-    return batches.map(batch, num_parallel_calls=1).prefetch(4)
-
-
 def validation_score(model: Any, workload: Workload) -> float:
     """Return the workload's metric of the model on the validation split."""
     samples, labels = workload.load("validation")
-    prepared = workload.preprocess(samples)
-    outputs = model.predict(prepared, batch_size=1000, verbose=0)
-    scores = workload.task.scores(workload.task.evidence(outputs, prepared), labels, workload.threshold)
+    parts = [workload.task.evidence(outputs, prepared) for prepared, outputs in predicted(model, samples, workload)]
+    scores = workload.task.scores(np.concatenate(parts), labels, workload.threshold)
     return round(scores[workload.metric], 6)
 
 

@@ -1,0 +1,175 @@
+"""Which pictures a folder of images holds, and their SHA-256, of which only what changed is read again.
+
+The list of the last time lies in the project's store: size, time of change and SHA-256 of each file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+import unicodedata
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from pipeline.data._labels import refuse_names
+from pipeline.errors import DataError
+from pipeline.files import sha256_of, write_whole
+
+_SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test"} | dict.fromkeys(
+    ("val", "valid", "validation", "dev"), "validation"
+)
+_SETTLED_NS = 2_000_000_000  # a file that changed so short before it was read may change again within one tick
+
+
+class Picture(NamedTuple):
+    """One file of a class. sha256 is empty for a file that cannot be read."""
+
+    split: str
+    label: str
+    place: str  # below the folder, with /
+    sha256: str
+
+
+def class_folders(path: Path) -> dict[str, list[Path]]:
+    """Return {split: class folders}; all in "train" where there are no folders of splits. Raises OSError."""
+    inside = _folders(path)
+    if inside and all(folder.name.casefold() in _SPLITS for folder in inside):
+        found: dict[str, list[Path]] = {}
+        for folder in inside:
+            found.setdefault(_SPLITS[folder.name.casefold()], []).extend(_folders(folder))
+        if any(found.values()):
+            return found
+    return {"train": inside}
+
+
+def _folders(path: Path) -> list[Path]:
+    return sorted(folder for folder in path.iterdir() if folder.is_dir() and folder.name[0] not in "._")
+
+
+def image_suffixes() -> frozenset[str]:
+    """Return the endings, in small letters, of the formats that Pillow reads."""
+    from PIL import Image
+
+    Image.init()
+    return frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN)
+
+
+def list_pictures(path: Path, index: Path) -> tuple[list[Picture], int]:
+    """Return all pictures, and how many files were read for their SHA-256; `index` remembers them.
+
+    Raises DataError for a folder that has no class folders, an empty class, names that differ by case alone, and
+    links that lead to themselves.
+    """
+    try:
+        found = list(_files(path))
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be read: {error.strerror}",
+            received=str(error),
+            expected="a folder that can be listed",
+            fix="look at its permissions, and at links that lead to themselves",
+        ) from error
+    known = _read_index(index)
+    now = time.time_ns()
+    stats: dict[str, list[int]] = {}
+    waiting = []
+    for _, _, place in found:
+        try:
+            stat = (path / place).stat()
+        except OSError:
+            continue
+        stats[place] = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
+        if place not in known or known[place][:3] != stats[place]:
+            waiting.append(place)
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        hashes = dict(zip(waiting, pool.map(lambda place: _hash(path / place), waiting, chunksize=64), strict=True))
+    pictures = [
+        Picture(split, label, place, hashes[place] if place in hashes else known[place][3] if place in stats else "")
+        for split, label, place in found
+    ]
+    settled = {
+        picture.place: [*stats[picture.place], picture.sha256]
+        for picture in pictures
+        if picture.sha256 and max(stats[picture.place][1:]) < now - _SETTLED_NS
+    }
+    if settled != known:
+        write_whole(index, json.dumps(settled, separators=(",", ":")))
+    return pictures, len(waiting)
+
+
+def _files(path: Path) -> Iterator[tuple[str, str, str]]:
+    """Yield (split, label, place) of every file that is named as a picture."""
+    suffixes = image_suffixes()
+    folders = class_folders(path)
+    if not any(folders.values()) or not folders.get("train"):
+        names = sorted(entry.name for entry in path.iterdir())
+        raise DataError(
+            f"{path}: there are no class folders" + (" in train" if len(folders) > 1 else ""),
+            received=", ".join(names[:5]) or "an empty folder",
+            expected="one subfolder a class with pictures in it, or train/, val/ and test/ with class folders",
+            fix="make a folder for each class, named as the class, and move its pictures there",
+        )
+    for split, classes in folders.items():
+        refuse_names([unicodedata.normalize("NFC", folder.name) for folder in classes], path)
+        for folder in classes:
+            count = 0
+            for place in _below(folder, ()):
+                if place.suffix.lower() in suffixes:
+                    count += 1
+                    yield split, unicodedata.normalize("NFC", folder.name), place.relative_to(path).as_posix()
+            if not count:
+                raise DataError(
+                    f"{path}: an empty class: {folder.name!r}",
+                    received=f"no picture in {folder.relative_to(path)}",
+                    expected=f"files in every class folder that end as pictures do: {', '.join(sorted(suffixes)[:8])}…",
+                    fix="add pictures, or remove the folder",
+                )
+
+
+def _below(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
+    stat = folder.stat()
+    here = (stat.st_dev, stat.st_ino)
+    if here in above:
+        raise DataError(
+            f"{folder} leads back to a folder above it",
+            received="a symbolic link that makes a loop",
+            expected="folders that end",
+            fix="remove the link",
+        )
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            yield from _below(folder / entry.name, (*above, here))
+        else:
+            yield folder / entry.name
+
+
+def _hash(file: Path) -> str:
+    try:
+        return sha256_of(file) if file.is_file() else ""
+    except OSError:
+        return ""
+
+
+def _read_index(index: Path) -> dict[str, list]:
+    try:
+        document = json.loads(index.read_text(encoding="utf-8"))
+        return {place: entry for place, entry in document.items() if len(entry) == 4 and len(entry[3]) == 64}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
+
+
+def hash_of_pictures(pictures: list[Picture]) -> str:
+    """Return the SHA-256 over contents, classes and splits; where the files lie and how they are named changes nothing.
+
+    Of a file that cannot be read the name counts.
+    """
+    digest = hashlib.sha256()
+    for line in sorted({(one.split, one.label, one.sha256 or one.place) for one in pictures}):
+        digest.update("\0".join(line).encode("utf-8", "surrogateescape") + b"\n")
+    return digest.hexdigest()
