@@ -25,6 +25,7 @@ PRUNE = {"initial_sparsity": 0.2, "final_sparsity": 0.5}
 RISING_STEPS = 20  # that pruning takes at least
 AGREEMENT_MIN, APART_SAMPLES = 0.95, 3  # of few validation samples 99.5% are all of them
 KEPT_BUDGETS = ("npu_operator_share_min",)  # what a device asks for whatever the network
+DENSELY_CONNECTED = ("lenet5", "resnet8", "autoencoder", "dense")
 COMMENTS = {
     "size_bytes": "the file as it lies on the device",
     "npu_operator_share_min": "an operator that the NPU does not take runs on the processor",
@@ -56,8 +57,18 @@ def _entry(entry: dict[str, Any], brought: Brought, root: Path, own_kept: bool) 
     if step == "distill":  # its student is written for another workload, and these networks are small
         return None
     if step == "prune":
-        return _pruned(brought) if len(brought.source.input_shape) > 1 else None  # few weights learn from features
+        return _pruned(brought) if _has_weights_to_spare(brought) else None
     return _calibrated(entry, brought) if step == "quantize" else entry
+
+
+def _has_weights_to_spare(brought: Brought) -> bool:
+    """Whether pruning is worth a try: not of a few weights for features, nor of a network that is narrow by design.
+
+    Separable convolutions are left with so little that zeros cost accuracy, and no .tflite is smaller for zeros.
+    """
+    return len(brought.source.input_shape) > 1 and (
+        bool(brought.choice.trained or brought.choice.code) or brought.choice.network in DENSELY_CONNECTED
+    )
 
 
 def _pruned(brought: Brought) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from pipeline.data._labels import refuse_empty_class, understand
 from pipeline.data.settings import DataSettings
@@ -189,7 +189,7 @@ def linear(how: str, dtype: np.dtype, path: Path) -> tuple[Callable[[np.ndarray]
     return preprocess, (to_low, to_high)
 
 
-def settings_hash(settings: DataSettings) -> str:
+def settings_hash(settings: BaseModel) -> str:
     """Return the SHA-256 of settings: what they say, not how the TOML writes it."""
     return hashlib.sha256(settings.model_dump_json().encode()).hexdigest()
 

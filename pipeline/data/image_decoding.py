@@ -12,7 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
@@ -37,6 +37,29 @@ class Decoding(BaseModel):
     channels: int
     resize: Resize
     pixels_max: int
+
+
+class Header(NamedTuple):
+    """What a picture's file says of it before it is decoded."""
+
+    size: tuple[int, int]  # height and width, upright
+    grey: bool
+
+
+def headers(files: Iterable[Path]) -> list[Header]:
+    """Return the headers of those files that are pictures."""
+    from PIL import ExifTags, Image
+
+    found = []
+    for file in files:
+        try:
+            with Image.open(file) as image:
+                turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+                size = image.size if turned else image.size[::-1]
+                found.append(Header(size, image.mode in ("1", "L", "LA", "I", "I;16", "F")))
+        except Exception:  # Pillow raises many kinds for a broken file; decoding says which
+            continue
+    return found
 
 
 def sample_of(image: Image.Image, how: Decoding) -> Image.Image:

@@ -3,8 +3,9 @@
 Any format and mode that Pillow reads, turned upright as EXIF says; folders that begin with `_` or `.` are left out.
 `data.toml`:
 
-    size = [64, 64]            # height and width of a sample
-    channels = 3               # or 1: grey
+    size = [64, 64]            # height and width of a sample; left out: the pictures' own, where they share one of at
+                               # most 224, else 96×96
+    channels = 3               # or 1: grey; left out: 1 where all pictures are grey
     resize = "crop"            # cut to the sample's proportions; pad: black beside it; fit: each side by itself
     normalization = "unit"     # 0..1; "signed": -1..1; "standard": (0..1 - mean) / deviation
     mean = [0.5, 0.5, 0.5]     # of each channel, for "standard"
@@ -30,7 +31,7 @@ from pydantic import Field
 from pipeline.data._arrays import carve, settings_hash
 from pipeline.data._labels import understand
 from pipeline.data.decoded_cache import CachedSamples, Damaged, DecodedCache
-from pipeline.data.image_decoding import Decoding, Resize, decode_all, sample_of
+from pipeline.data.image_decoding import Decoding, Resize, decode_all, headers, sample_of
 from pipeline.data.image_listing import Picture, class_folders, hash_of_pictures, image_suffixes, list_pictures
 from pipeline.data.near_duplicates import groups
 from pipeline.data.settings import DataSettings, read_settings, settings_path
@@ -42,14 +43,21 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
+PROBED = 64  # pictures whose headers are read where the settings leave size or channels out
+OWN_SIDE_MAX = 224  # pixels: what larger pictures are brought down from
+USUAL_SIZE = (96, 96)
 DESCRIPTION = "a folder of images, one subfolder a class, or train/, val/, test/ with class folders"
 
 
 class Settings(DataSettings):
     """What `data.toml` in the folder may say."""
 
-    size: tuple[int, int] = Field((64, 64), strict=False, description="Height and width of a sample in pixels.")
-    channels: Literal[1, 3] = Field(3, description="3 for colours, 1 for grey.")
+    size: tuple[int, int] | None = Field(
+        None, strict=False, description="Height and width of a sample in pixels; left out: told from the pictures."
+    )
+    channels: Literal[1, 3] | None = Field(
+        None, description="3 for colours, 1 for grey; left out: told from the pictures."
+    )
     resize: Resize = Field("crop", description="How a picture of other proportions becomes a sample.")
     normalization: Literal["unit", "signed", "standard"] = Field(
         "unit", description="unit: 0 to 1; signed: -1 to 1; standard: less the mean, by the deviation."
@@ -81,16 +89,17 @@ def open_data(path: Path) -> ImageFolder:
             f"there is no folder {path}", received=str(path), expected="a folder of images", fix="correct the path"
         )
     settings = read_settings(path, Settings)
-    _refuse_settings(path, settings)
     store = project_root() / "artifacts" / "store" / "decoded"
     index = store / f"{hashlib.sha256(str(path.resolve()).encode()).hexdigest()}.files.json"
     pictures, read = list_pictures(path, index)
+    how = _decoding(path, settings, pictures)
+    _refuse_settings(path, settings, how)
     pictures.sort(key=lambda picture: (picture.sha256, picture.split, picture.label, picture.place))
     parts: dict[str, list[str]] = {}
     for picture in pictures:
         parts.setdefault(picture.split, []).append(picture.label)
     task, labels, _ = understand({split: np.array(names) for split, names in parts.items()}, settings, path)
-    return ImageFolder(path, settings, task, labels, pictures, read, store)
+    return ImageFolder(path, settings, how, task, labels, pictures, read, store)
 
 
 @dataclass
@@ -99,6 +108,7 @@ class ImageFolder:
 
     path: Path
     settings: Settings
+    decoding: Decoding
     task: str
     labels: tuple[str, ...]
     pictures: list[Picture]  # in the order of their SHA-256
@@ -107,7 +117,7 @@ class ImageFolder:
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        return (*self.settings.size, self.settings.channels)
+        return self.decoding.height, self.decoding.width, self.decoding.channels
 
     @property
     def input_range(self) -> tuple[float, float]:
@@ -139,13 +149,17 @@ class ImageFolder:
 
     def hashes(self) -> dict[str, str]:
         """Return {name: SHA-256} of contents with their classes, and of the settings."""
-        return {"pictures": hash_of_pictures(self.pictures), "settings": settings_hash(self.settings)}
+        return {
+            "pictures": hash_of_pictures(self.pictures),
+            "settings": settings_hash(self.settings),
+            "decoding": settings_hash(self.decoding),
+        }
 
     def decode_image(self, image: Image.Image) -> np.ndarray:
         """Return one raw sample, uint8 [height, width, channels], from a picture, as the folder's own are decoded."""
         import numpy as np
 
-        return np.array(sample_of(image, self._decoding)).reshape(self.input_shape)
+        return np.array(sample_of(image, self.decoding)).reshape(self.input_shape)
 
     def report(self) -> dict[str, Any]:
         """Return skipped files, sizes of pictures, duplicates, and leakage between given splits."""
@@ -162,7 +176,7 @@ class ImageFolder:
         several = [part for part in members.values() if len(part) > 1]
         leaks = [part for part in several if len({picture.split for picture in part}) > 1]
         mixed = [part for part in several if len({picture.label for picture in part}) > 1]
-        channels = self.settings.channels
+        channels = self.decoding.channels
         mean = index["sum"].mean(axis=0)[:channels]
         deviation = np.sqrt(np.maximum(0, index["squares"].mean(axis=0)[:channels] - mean**2))
         shas = Counter(picture.sha256 for picture in whole)
@@ -180,17 +194,6 @@ class ImageFolder:
             "deviation": [round(float(value), 6) for value in deviation],
         }
 
-    @property
-    def _decoding(self) -> Decoding:
-        height, width = self.settings.size
-        return Decoding(
-            height=height,
-            width=width,
-            channels=self.settings.channels,
-            resize=self.settings.resize,
-            pixels_max=self.settings.pixels_max,
-        )
-
     def _reason(self, picture: Picture) -> str:
         """Return why a picture is left out; empty where it is not."""
         return self._cache().broken.get(picture.sha256, "") if picture.sha256 else "it cannot be read"
@@ -207,7 +210,7 @@ class ImageFolder:
     def _folder(self) -> Path:
         self.store.mkdir(parents=True, exist_ok=True)
         source = [hashlib.sha256(Path(module).read_bytes()).hexdigest() for module in _DECODERS]
-        return self.store / key_of({"decoding": self._decoding.model_dump(), "source": source, "pillow": _pillow()})
+        return self.store / key_of({"decoding": self.decoding.model_dump(), "source": source, "pillow": _pillow()})
 
     @cached_property
     def _filled(self) -> DecodedCache:
@@ -224,7 +227,7 @@ class ImageFolder:
                 if picture.sha256 and bytes.fromhex(picture.sha256) not in known and picture.sha256 not in cache.broken
             }
             if missing:
-                cache.append(decode_all(((file, sha256) for sha256, file in missing.items()), self._decoding))
+                cache.append(decode_all(((file, sha256) for sha256, file in missing.items()), self.decoding))
         self._refuse_broken(cache)
         return cache
 
@@ -299,16 +302,29 @@ def _pillow() -> str:
     return version("pillow")
 
 
-def _refuse_settings(path: Path, settings: Settings) -> None:
+def _decoding(path: Path, settings: Settings, pictures: list[Picture]) -> Decoding:
+    """Return how pictures are decoded; what the settings leave out some pictures' headers tell."""
+    size, channels = settings.size, settings.channels
+    if not size or not channels:
+        seen = headers(path / picture.place for picture in pictures[:: max(1, len(pictures) // PROBED)])
+        sizes = {header.size for header in seen}
+        size = size or (sizes.pop() if len(sizes) == 1 and max(seen[0].size) <= OWN_SIDE_MAX else USUAL_SIZE)
+        channels = channels or (1 if seen and all(header.grey for header in seen) else 3)
+    return Decoding(
+        height=size[0], width=size[1], channels=channels, resize=settings.resize, pixels_max=settings.pixels_max
+    )
+
+
+def _refuse_settings(path: Path, settings: Settings, how: Decoding) -> None:
     wrong = ""
-    if not all(1 <= side <= 4096 for side in settings.size):
-        wrong = f"size = {list(settings.size)}; expected height and width of 1 to 4096 pixels"
+    if not all(1 <= side <= 4096 for side in (how.height, how.width)):
+        wrong = f"size = {[how.height, how.width]}; expected height and width of 1 to 4096 pixels"
     if settings.task in ("regression", "multi_label"):
         wrong = f"task = {settings.task!r}; a folder says one class a picture: classification, binary or anomaly"
     if settings.normalization == "standard":
         given = (settings.mean or (), settings.deviation or ())
-        if any(len(values) != settings.channels for values in given) or min(given[1]) <= 0:
-            wrong = f"mean and deviation {given}; expected {settings.channels} numbers each, deviations above 0"
+        if any(len(values) != how.channels for values in given) or min(given[1]) <= 0:
+            wrong = f"mean and deviation {given}; expected {how.channels} numbers each, deviations above 0"
     if wrong:
         raise DataError(
             f"{settings_path(path)}: settings that do not go together",

@@ -1,4 +1,4 @@
-"""Samples that are not held in memory, taken in chunks of bounded size. Arrays stay whole: their path is the quick one."""
+"""Samples that are not held in memory, taken in chunks of bounded size. Arrays stay whole, which is quicker."""
 
 from __future__ import annotations
 
