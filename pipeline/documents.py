@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.benchmark import DeviceCheck, Latency
 from pipeline.comparison.document import CandidateRow, Exclusion
+from pipeline.data.document import DataReport
 from pipeline.inspect import Inspection
 from pipeline.intervals import Interval
 from pipeline.noise import Noise
@@ -377,6 +378,10 @@ class NewDocument(Document):
     next: str = Field(description="The command that builds it.")
 
 
+class DataDocument(Document, DataReport):
+    """What `invoke data --json` prints."""
+
+
 class CleanDocument(Document):
     """What `invoke clean --json` prints."""
 
@@ -419,6 +424,7 @@ DOCUMENTS: dict[str, type[Document]] = {
     "store": StoreDocument,
     "sensitivity": SensitivityDocument,
     "new": NewDocument,
+    "data": DataDocument,
     "clean": CleanDocument,
     "error": ErrorDocument,
 }

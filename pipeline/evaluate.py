@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.data.streaming import evidence_of
+from pipeline.data.streaming import answers_of
 from pipeline.learning_task import METRICS
 from pipeline.runner import Settings, find_runner
 
@@ -57,7 +57,7 @@ def run(source: Path, workload: Workload, config: Config, out: Path, report: Any
     facts: dict[str, Any] = {}
     for number, split in enumerate(("validation", "test")):
         raw, labels = workload.load(split)
-        evidence = evidence_of(runner, source / "model.tflite", raw, workload, settings)
+        _, evidence = answers_of(runner, {"model": source / "model.tflite"}, raw, workload, settings)["model"]
         answers = task.answers(evidence, workload.threshold)
         np.save(out / f"{split}.npy", answers.astype(np.int32) if answers.dtype.kind == "i" else answers)
         facts[split] = {**task.scores(evidence, labels, workload.threshold), "samples": len(labels)}

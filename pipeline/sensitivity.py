@@ -27,8 +27,6 @@ from pipeline.watch import Watch
 from pipeline.workload import Workload
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from pipeline.documents import CalibrationSize, FileQuality, LayerSensitivity, SensitivityDocument
 
 SAMPLES = 100  # compared operator by operator
@@ -228,17 +226,16 @@ def _qualities(
     files: dict[str, Path], compared: dict[str, list[LayerError]], request: _Request
 ) -> Iterator[tuple[str, FileQuality]]:
     """Yield name and quality of each file, on the whole validation split."""
+    from pipeline.data.streaming import answers_of
     from pipeline.documents import FileQuality
     from pipeline.files import sha256_of
     from pipeline.target_runner import find_evaluator, settings_of
 
     target = request.target
     raw, labels = request.workload.load("validation")
-    samples = request.workload.preprocess(raw)
     _, runner = find_evaluator(target, request.project.root)
     task, threshold = request.workload.task, request.workload.threshold
-    runs = runner.run(files, samples, settings_of(target)).models
-    outputs: dict[str, np.ndarray] = {name: run.outputs for name, run in runs.items()}
+    answers = answers_of(runner, files, raw, request.workload, settings_of(target))
     for name, path in files.items():
         yield (
             name,
@@ -246,10 +243,8 @@ def _qualities(
                 name=name,
                 sha256=sha256_of(path),
                 size_bytes=path.stat().st_size,
-                validation_score=task.scores(task.evidence(outputs[name], samples), labels, threshold)[
-                    request.workload.metric
-                ],
-                agreement=task.agreement(outputs[name], outputs["float32"], threshold),
+                validation_score=task.scores(answers[name][1], labels, threshold)[request.workload.metric],
+                agreement=task.agreement(answers[name][0], answers["float32"][0], threshold),
                 output_sqnr_db=compared[name][-1].sqnr_db if name in compared else None,
             ),
         )

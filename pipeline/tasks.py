@@ -313,6 +313,17 @@ def new(context, name, data, model="", weights="", target="mobile", json=False):
     show(write_new(name, data, model, weights, target, project_root()), json, "print_new", "scaffold")
 
 
+@task(help=help_for("json"), positional=["path"])
+@exits
+def data(context, path, json=False):
+    """Report on data: balance, duplicates, leakage between splits, mean and deviation, a contact sheet."""
+    from pipeline.data.report import report_on
+    from pipeline.documents import DataDocument
+    from pipeline.lookup import project_root
+
+    show(DataDocument(**dict(report_on(Path(path), project_root()))), json, "print_data", "data")
+
+
 @task(help=help_for("json"))
 @exits
 def targets(context, json=False):
@@ -366,7 +377,7 @@ def clean(context, store=False, dry_run=False, json=False):
 
 def _collection() -> Collection:
     collection = Collection(
-        train, prune, quantize, convert, build, bench, compare, sensitivity, predict, inspect, new, targets, clean
+        train, prune, quantize, convert, build, bench, compare, sensitivity, predict, inspect, new, data, targets, clean
     )
     store = Collection("store")
     store.add_task(store_list, name="list", default=True)

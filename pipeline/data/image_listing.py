@@ -96,7 +96,7 @@ def list_pictures(path: Path, index: Path) -> tuple[list[Picture], int]:
         for picture in pictures
         if picture.sha256 and max(stats[picture.place][1:]) < now - _SETTLED_NS
     }
-    if settled != known:
+    if settled != known or not index.exists():
         write_whole(index, json.dumps(settled, separators=(",", ":")))
     return pictures, len(waiting)
 

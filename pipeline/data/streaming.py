@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
+    from pipeline.data.source import DataSource
     from pipeline.runner import Settings
     from pipeline.workload import Workload
 
@@ -23,7 +24,7 @@ def is_lazy(samples: Any) -> bool:
     return not isinstance(samples, np.ndarray)
 
 
-def chunks(samples: Any, workload: Workload) -> Iterator[slice]:
+def chunks(samples: Any, workload: Workload | DataSource) -> Iterator[slice]:
     """Yield slices that cover the samples: one for an array, else of CHUNK_BYTES each behind preprocess()."""
     import numpy as np
 
@@ -32,27 +33,18 @@ def chunks(samples: Any, workload: Workload) -> Iterator[slice]:
         yield slice(start, start + size)
 
 
-def run_all(
+def answers_of(
     runner: ModuleType, files: Mapping[str, Path], samples: Any, workload: Workload, settings: Settings
-) -> dict[str, np.ndarray]:
-    """Return {name: outputs [n, …]} of raw samples; limits of time hold for each chunk."""
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return {name: (outputs [n, …], the task's evidence)} of raw samples; limits of time hold for each chunk."""
     import numpy as np
 
-    parts: dict[str, list[np.ndarray]] = {name: [] for name in files}
-    for part in chunks(samples, workload):
-        models = runner.run(files, workload.preprocess(samples[part]), settings).models
-        for name in files:
-            parts[name].append(models[name].outputs)
-    return {name: found[0] if len(found) == 1 else np.concatenate(found) for name, found in parts.items()}
-
-
-def evidence_of(runner: ModuleType, model: Path, samples: Any, workload: Workload, settings: Settings) -> np.ndarray:
-    """Return the task's evidence [n, …] of a file's answers to raw samples."""
-    import numpy as np
-
-    found = []
+    outputs: dict[str, list[np.ndarray]] = {name: [] for name in files}
+    evidence: dict[str, list[np.ndarray]] = {name: [] for name in files}
     for part in chunks(samples, workload):
         prepared = workload.preprocess(samples[part])
-        outputs = runner.run({"model": model}, prepared, settings).models["model"].outputs
-        found.append(workload.task.evidence(outputs, prepared))
-    return found[0] if len(found) == 1 else np.concatenate(found)
+        models = runner.run(files, prepared, settings).models
+        for name in files:
+            outputs[name].append(models[name].outputs)
+            evidence[name].append(workload.task.evidence(models[name].outputs, prepared))
+    return {name: (np.concatenate(outputs[name]), np.concatenate(evidence[name])) for name in files}

@@ -188,21 +188,27 @@ def sensitivity(
     model: Any, graph: ChannelGraph, scores: np.ndarray, workload: Workload, tried: list[list[int]]
 ) -> list[dict[int, float]]:
     """Return the validation loss by width for each group, that group alone being cut."""
+    from pipeline.data.streaming import chunks, is_lazy
     from pipeline.keras_legacy import keras
     from pipeline.steps._channel_graph import cut
 
     full = [widths[0] for widths in tried]
     samples, labels = workload.load("validation")
-    prepared = workload.preprocess(samples)
     # One model for all: to build and trace a narrow one for each width would take longer than to run it.
     probe = cut(model, graph, graph.kept(full, scores))
     loss_of = workload.task.learning(keras)["loss"]
-    targets = workload.task.targets(prepared, labels)
+    # In memory, preprocessed once for all widths; else anew for each, a part at a time.
+    parts = [(part, None if is_lazy(samples) else workload.preprocess(samples)) for part in chunks(samples, workload)]
 
     def loss(widths: list[int]) -> float:
         for name, weights in graph.weights(model, graph.kept(widths, scores), zeros=True).items():
             probe.get_layer(name).set_weights(weights)
-        return float(loss_of(targets, probe.predict(prepared, batch_size=1000, verbose=0)))
+        total = 0.0
+        for part, held in parts:
+            prepared = workload.preprocess(samples[part]) if held is None else held
+            targets = workload.task.targets(prepared, labels[part])
+            total += float(loss_of(targets, probe.predict(prepared, batch_size=1000, verbose=0))) * len(prepared)
+        return total / len(samples)
 
     return [
         {width: loss([*full[:place], width, *full[place + 1 :]]) for width in widths}

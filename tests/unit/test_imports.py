@@ -15,6 +15,7 @@ HEAVY = TRAINING | {"ai_edge_litert", "ai_edge_quantizer", "matplotlib"}
 NEVER_PLANNED = {
     "pipeline.keras_legacy",
     "pipeline.steps._fit",
+    "pipeline.steps._batches",
     "pipeline.steps._frozen",
     "pipeline.runners._host_child",
 }
