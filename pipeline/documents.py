@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.benchmark import DeviceCheck, Latency
+from pipeline.check_document import Finding, LayerCheck, SizeEstimates, TargetCheck
 from pipeline.comparison.document import CandidateRow, Exclusion
 from pipeline.data.document import DataReport
 from pipeline.inspect import Inspection
@@ -382,6 +383,23 @@ class DataDocument(Document, DataReport):
     """What `invoke data --json` prints."""
 
 
+class CheckDocument(Document):
+    """What `invoke check --json` prints."""
+
+    model: str = Field(description="The model, as it was named.")
+    kind: str = Field(description="What it is: a file's format, a function, or a network of the zoo.")
+    inputs: list[list[int | None]] = Field(description="Shapes of the inputs, null where a size is left open.")
+    outputs: int | None = Field(description="Count of outputs; null where the file does not say.")
+    parameters: int | None = Field(description="Count of weights; null where the file does not say.")
+    size_bytes: int | None = Field(description="Size of a .tflite in bytes; null for a Keras model.")
+    estimates: SizeEstimates | None = Field(description="Estimated sizes; null where no parameters are known.")
+    operators: list[str] = Field(description="TFLite operators: in the file, or as far as is known beforehand.")
+    layers: list[LayerCheck] = Field(description="Layers of a Keras model, in order.")
+    findings: list[Finding] = Field(description="What holds for every target.")
+    targets: list[TargetCheck] = Field(description="Each target that was asked for.")
+    possible: bool = Field(description="True when every target that was asked for can be built for.")
+
+
 class CleanDocument(Document):
     """What `invoke clean --json` prints."""
 
@@ -425,6 +443,7 @@ DOCUMENTS: dict[str, type[Document]] = {
     "sensitivity": SensitivityDocument,
     "new": NewDocument,
     "data": DataDocument,
+    "check": CheckDocument,
     "clean": CleanDocument,
     "error": ErrorDocument,
 }

@@ -143,6 +143,8 @@ def workload_text(brought: Brought, file: Path, root: Path) -> str:
             lines += [f"# Not used: the recipe begins with {choice.step}. This is for a train step in its place."]
         lines += [f"return {choice.network}.build(INPUT_SHAPE, {outputs}{options})"]
         parts["model"] = "\n".join(f"    {line}" if line else "" for line in lines)
+    if brought.kind == "image_folder":  # a picture that is asked about is prepared as those that were learned from
+        parts["constants"] += "decode_image = DATA.decode_image\n"
     if brought.kind == "image_folder" and source.input_shape[0] == source.input_shape[1]:
         shift = f"{max(1.0, source.input_shape[0] / 16):.1f}"
         parts["augment"] = Template(_template("augment")).substitute(shift=shift).rstrip("\n")

@@ -324,6 +324,24 @@ def data(context, path, json=False):
     show(DataDocument(**dict(report_on(Path(path), project_root()))), json, "print_data", "data")
 
 
+@task(
+    help=help_for(
+        "json", target="names of targets, separated by commas, or all", workload="whose samples it must take"
+    ),
+    positional=["model"],
+)
+@exits
+def check(context, model, target="all", workload="", json=False):
+    """Say in seconds what will be in the way of a model, of any kind, for each target; exit 2 if one is impossible."""
+    from pipeline.check import check as check_model
+    from pipeline.errors import EXIT_REQUEST
+    from pipeline.lookup import project_root
+
+    document = check_model(model, target_list(target, workload), workload, project_root())
+    show(document, json, "print_check", "check")
+    return 0 if document.possible else EXIT_REQUEST
+
+
 @task(help=help_for("json"))
 @exits
 def targets(context, json=False):
@@ -376,9 +394,8 @@ def clean(context, store=False, dry_run=False, json=False):
 
 
 def _collection() -> Collection:
-    collection = Collection(
-        train, prune, quantize, convert, build, bench, compare, sensitivity, predict, inspect, new, data, targets, clean
-    )
+    building = (train, prune, quantize, convert, build, bench, compare, sensitivity, predict)
+    collection = Collection(*building, inspect, check, new, data, targets, clean)
     store = Collection("store")
     store.add_task(store_list, name="list", default=True)
     store.add_task(store_verify, name="verify")

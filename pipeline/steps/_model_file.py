@@ -47,7 +47,7 @@ def refuse_unsafe(path: Path, custom: Collection[str] = ()) -> None:
     """
     if path.is_dir():
         if (path / "keras_metadata.pb").is_file():
-            for config in _saved_model_configs(path / "keras_metadata.pb"):
+            for config in saved_model_configs(path / "keras_metadata.pb"):
                 _refuse_code(path, config, custom, stock_only=False)  # a graph stands for what lacks its code
         return
     with path.open("rb") as stream:
@@ -211,19 +211,19 @@ def _refuse_hdf5(path: Path, source: Any, custom: Collection[str]) -> None:
         raise refused(path, f"a damaged HDF5 file: {str(error)[:200]}", SAFE_WAY) from error
 
 
-def _saved_model_configs(path: Path) -> Iterator[Any]:
+def saved_model_configs(path: Path) -> Iterator[Any]:
     """Yield the configurations in `keras_metadata.pb` (a SavedMetadata; its nodes' field 5 is JSON)."""
     try:
-        for number, node in _fields(path.read_bytes()):
+        for number, node in fields_of(path.read_bytes()):
             if number == 1 and isinstance(node, bytes):
-                for inner, value in _fields(node):
+                for inner, value in fields_of(node):
                     if inner == 5 and isinstance(value, bytes):
                         yield json.loads(value)
     except (ValueError, IndexError, RecursionError, OSError) as error:
         raise refused(path.parent, f"a damaged {path.name}: {str(error)[:200]}", SAFE_WAY) from error
 
 
-def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
+def fields_of(message: bytes) -> Iterator[tuple[int, int | bytes]]:
     """Yield (number, value) of the fields of a message in protobuf's wire format."""
     place = 0
 

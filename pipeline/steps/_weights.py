@@ -52,6 +52,14 @@ def give_weights(model: Any, path: Path) -> dict[str, Any]:
     return {"layers": len(given), "parameters": int(parameters), "left": left, "unused": unused}
 
 
+@contextmanager
+def arrays_of(path: Path) -> Iterator[tuple[Any, dict[str, list[Any]]]]:
+    """Give the HDF5 group of all weights, and the arrays of each layer as far as the file tells its name."""
+    with _opened(path) as (root, config):
+        found, named = _layers_of(root, config, path)
+        yield root.get("model_weights", root), found if named else {}
+
+
 def _own_weights(layer: Any) -> bool:
     return bool(layer.weights) and not hasattr(layer, "layers")
 
