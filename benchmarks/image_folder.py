@@ -3,6 +3,7 @@
     python -m benchmarks.image_folder cache 10000      phases from 10,000 PNGs of 64×64 to samples
     python -m benchmarks.image_folder again 10000      the same once more, and after one picture was added
     python -m benchmarks.image_folder input 10000      seconds of training, and of its input alone
+    python -m benchmarks.image_folder build 10000      the whole way to a verdict, transfer from a checkpoint included
     python -m benchmarks.image_folder memory 10000     highest resident memory of a process that trains 30 steps
 
 Pictures (circles, squares, triangles and crosses with noise) are made once into the folder that --work names. Each
@@ -16,6 +17,8 @@ import json
 import os
 import resource
 import shutil
+import subprocess
+import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -26,6 +29,34 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 CLASSES = ("circle", "square", "triangle", "cross")
+OTHER_CLASSES = ("ring", "bar", "diamond", "two")  # what the checkpoint was trained on
+NETWORK = "mobilenet_v2:width=0.35"
+TARGET = """description = "Shapes on a phone: int8 in and out, by transfer from a checkpoint"
+runner = "host"
+input_dtype = "int8"
+output_dtype = "int8"
+
+[budgets]
+size_bytes = 700_000
+accuracy_min = 0.97
+accuracy_drop_max = 0.02
+speedup_min = 1.0
+memory_bytes = 20_000_000
+
+[[recipe]]
+step = "load"
+path = "checkpoint.h5"
+
+[[recipe]]
+step = "transfer"
+head_epochs = 1
+epochs = 4
+
+[[recipe]]
+step = "quantize"
+scheme = "int8"
+calibration_samples = 500
+"""
 BATCH = 64
 STEPS = 30
 
@@ -36,8 +67,17 @@ def draw(number: int, folder: Path) -> None:
     image = Image.new("RGB", (64, 64), tuple(random.integers(0, 120, 3).tolist()))
     pen, colour = ImageDraw.Draw(image), tuple(random.integers(130, 256, 3).tolist())
     x, y, r = (int(value) for value in random.integers((20, 20, 10), (44, 44, 20)))
-    name = CLASSES[number % 4]
-    if name == "circle":
+    name = folder_classes(folder)[number % 4]
+    if name == "ring":
+        pen.ellipse((x - r, y - r, x + r, y + r), outline=colour, width=4)
+    elif name == "bar":
+        pen.rectangle((x - r, y - 4, x + r, y + 4), fill=colour)
+    elif name == "diamond":
+        pen.polygon(((x, y - r), (x - r, y), (x, y + r), (x + r, y)), fill=colour)
+    elif name == "two":
+        pen.ellipse((x - r, y - 5, x - r + 10, y + 5), fill=colour)
+        pen.ellipse((x + r - 10, y - 5, x + r, y + 5), fill=colour)
+    elif name == "circle":
         pen.ellipse((x - r, y - r, x + r, y + r), fill=colour)
     elif name == "square":
         pen.rectangle((x - r, y - r, x + r, y + r), fill=colour)
@@ -50,17 +90,22 @@ def draw(number: int, folder: Path) -> None:
     Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(folder / name / f"{number:06}.png", compress_level=1)
 
 
-def pictures(work: Path, count: int) -> Path:
+def folder_classes(folder: Path) -> tuple[str, ...]:
+    """Return what a folder's pictures show."""
+    return OTHER_CLASSES if folder.name == "others" else CLASSES
+
+
+def pictures(work: Path, count: int, name: str = "shapes") -> Path:
     """Return a folder of `count` pictures, made where it is not there, in a project of its own."""
-    project = work / str(count)
-    folder = project / "shapes"
+    project = work / (str(count) if name == "shapes" else name)
+    folder = project / name
     if not (project / "tasks.py").is_file():
-        for name in CLASSES:
+        for name in folder_classes(folder):
             (folder / name).mkdir(parents=True, exist_ok=True)
         with ProcessPoolExecutor() as pool:
             list(pool.map(draw, range(count), [folder] * count, chunksize=500))
         (folder / "data.toml").write_text("size = [64, 64]\n")
-        (project / "tasks.py").touch()
+        (project / "tasks.py").write_text("from pipeline.tasks import namespace\n")
         time.sleep(2.5)  # a file that has just changed is read again
     os.chdir(project)
     return folder
@@ -163,6 +208,36 @@ def input_share(folder: Path) -> dict[str, Any]:
     return answer
 
 
+def build(folder: Path, work: Path) -> dict[str, Any]:
+    """Return seconds of `invoke build` from pictures that nothing has read yet to the verdict, and of its stages."""
+    project = folder.parent
+    others = pictures(work, 600, "others")
+    trained = invoke(others.parent, "train", "--data=others", f"--model={NETWORK}")
+    shutil.copyfile(others.parent / trained["output"] / "model.h5", project / "checkpoint.h5")
+    shutil.rmtree(project / "artifacts", ignore_errors=True)
+    (project / "targets").mkdir(exist_ok=True)
+    (project / "targets" / "phone.toml").write_text(TARGET)
+    shutil.rmtree(project / "workloads", ignore_errors=True)
+    (project / "targets" / "shapes.toml").unlink(missing_ok=True)
+    invoke(project, "new", "--name=shapes", "--data=shapes", f"--model={NETWORK}")
+    seconds, document = timed(lambda: invoke(project, "build", "--target=phone", "--workload=shapes"))
+    stages = {stage["name"]: round(stage["seconds"], 1) for stage in document["stages"]}
+    told = ("verdict", "sha256", "size_bytes", "accuracy", "validation_accuracy", "baseline_accuracy")
+    return {"build_s": seconds, "stages_s": stages, **{name: document[name] for name in told}}
+
+
+def invoke(project: Path, *arguments: str) -> dict[str, Any]:
+    """Return the document of a task that is run in a project, whatever its verdict."""
+    root = str(Path(__file__).resolve().parents[1])
+    command = [sys.executable, "-m", "invoke", *arguments, "--json"]
+    done = subprocess.run(
+        command, cwd=project, env={**os.environ, "PYTHONPATH": root}, stdout=subprocess.PIPE, check=False
+    )
+    if done.returncode not in (0, 3, 5):
+        sys.exit(done.stdout.decode())
+    return json.loads(done.stdout)
+
+
 def memory(folder: Path) -> dict[str, Any]:
     """Return the highest resident memory before samples, and after 30 steps and a validation in parts."""
     from pipeline.keras_legacy import keras
@@ -184,7 +259,7 @@ def memory(folder: Path) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("cache", "again", "input", "memory"))
+    parser.add_argument("what", choices=("cache", "again", "input", "build", "memory"))
     parser.add_argument("count", type=int)
     parser.add_argument("--work", type=Path, default=Path("artifacts/image_folder_figures"))
     given = parser.parse_args()
@@ -197,6 +272,8 @@ def main() -> None:
         fresh = given.count + int(time.time()) % 10**6 * 4
         draw(fresh, folder)
         answer = {"what": "one added", **opened(folder)}
+    elif given.what == "build":
+        answer = build(folder, given.work.absolute())
     else:
         answer = (input_share if given.what == "input" else memory)(folder)
     print(json.dumps({"pictures": given.count, **answer}))
