@@ -89,7 +89,7 @@ def _outline(choice: ModelChoice, given: str, learned: Workload | None, shapes: 
     if choice.code:
         from pipeline.user_model import call_function
 
-        model = call_function(choice.code, choice.function, *(wanted if choice.takes_shapes else ()))
+        model = call_function(choice.code, choice.function, *(wanted if choice.takes_shapes else ()), **choice.options)
         return outline_of_model(model, "function")
     from pipeline.network import find_network
 

@@ -67,7 +67,7 @@ def outline_of_file(path: Path, custom: dict[str, Any]) -> Outline:
         return _of_config(f"{generation} {path.suffix}", _config_of(path), *_parameters_of(path), ())
     except BadModelFile:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, StopIteration, RecursionError, OSError) as e:
+    except (LookupError, TypeError, ValueError, AttributeError, StopIteration, RuntimeError, OSError) as e:
         raise refused(path, f"a configuration that cannot be read: {type(e).__name__} {str(e)[:100]}", SAFE_WAY) from e
 
 

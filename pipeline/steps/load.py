@@ -123,7 +123,7 @@ def keras_version(path: Path) -> str:
             if "model_config" not in file.attrs:
                 raise _bad(path, "an HDF5 file without a model in it; weights alone do not say which network they fit")
             return str(file.attrs.get("keras_version", "2"))
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
         raise _bad(path, str(error)) from error
 
 

@@ -162,6 +162,8 @@ def test_a_function_and_a_saved_model(tmp_path: Path) -> None:
     found = check(f"{tmp_path / 'net.py'}:make", ["mobile"], "", ROOT)
     assert found.inputs == [[None, 8, 8, 3]]
     assert "odd: the converter keeps ELU in float" in found.targets[0].obstacles[0]
+    (tmp_path / "net3.py").write_text(code.replace("from pipeline.keras_legacy import keras", "import keras"))
+    assert "odd: the" in check(f"{tmp_path / 'net3.py'}:make", ["mobile"], "", ROOT).targets[0].obstacles[0]
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="only")])
     model.save(tmp_path / "saved", save_format="tf")
     found = check(str(tmp_path / "saved"), ["mobile"], "", ROOT)

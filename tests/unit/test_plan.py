@@ -427,3 +427,20 @@ def test_the_baseline_is_the_first_model_that_knows_the_workload(tmp_path: Path)
     replace(TARGET, PRUNE, f'step = "null_transfer"\n\n[[recipe]]\n{PRUNE}')(root)
     follows = {stage.name: stage.follows for stage in plan_of(root).stages}
     assert (follows["null_prune"], follows["baseline"]) == ("null_transfer", "null_transfer")
+
+
+def test_weights_to_begin_with_count_by_their_content(tmp_path: Path) -> None:
+    recipe = '[[recipe]]\nstep = "train"\nweights = "WEIGHTS"\n\n[[recipe]]\nstep = "quantize"\n'
+    (tmp_path / "targets").mkdir()
+
+    def key(weights: str) -> str:
+        text = 'description = "any"\n\n' + recipe.replace("WEIGHTS", weights)
+        (tmp_path / "targets" / "own.toml").write_text(text, encoding="utf-8")
+        return keys(make_plan(load_target("own", tmp_path), load_workload("mnist"), 0, tmp_path))["train"]
+
+    (tmp_path / "a.h5").write_bytes(b"one")
+    (tmp_path / "b.h5").write_bytes(b"one")
+    (tmp_path / "c.h5").write_bytes(b"two")
+    assert key("a.h5") == key("b.h5") != key("c.h5")
+    with pytest.raises(BadTarget, match=r"recipe\[0\]\.weights"):
+        key("absent.h5")
