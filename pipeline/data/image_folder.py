@@ -90,7 +90,7 @@ def open_data(path: Path) -> ImageFolder:
         )
     settings = read_settings(path, Settings)
     store = project_root() / "artifacts" / "store" / "decoded"
-    index = store / f"{hashlib.sha256(str(path.resolve()).encode()).hexdigest()}.files.json"
+    index = store / f"{hashlib.sha256(str(path.resolve()).encode()).hexdigest()}.files"
     pictures, read = list_pictures(path, index)
     how = _decoding(path, settings, pictures)
     _refuse_settings(path, settings, how)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import time
 import unicodedata
 from collections.abc import Iterator
@@ -23,6 +24,9 @@ _SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "te
     ("val", "valid", "validation", "dev"), "validation"
 )
 _SETTLED_NS = 2_000_000_000  # a file that changed so short before it was read may change again within one tick
+
+
+_ENTRY = re.compile(r"\d+ \d+ \d+ [0-9a-f]{64}")
 
 
 class Picture(NamedTuple):
@@ -75,30 +79,33 @@ def list_pictures(path: Path, index: Path) -> tuple[list[Picture], int]:
         ) from error
     known = _read_index(index)
     now = time.time_ns()
-    stats: dict[str, list[int]] = {}
+    lines: list[str] = []  # one text a file: a hundred thousand lists of numbers would take most of the memory
     waiting = []
     for _, _, place in found:
-        try:
-            stat = (path / place).stat()
-        except OSError:
-            continue
-        stats[place] = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
-        if place not in known or known[place][:3] != stats[place]:
+        line = _state(path / place)
+        lines.append(line)
+        if line and known.get(place, "").rpartition(" ")[0] != line:
             waiting.append(place)
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         hashes = dict(zip(waiting, pool.map(lambda place: _hash(path / place), waiting, chunksize=64), strict=True))
-    pictures = [
-        Picture(split, label, place, hashes[place] if place in hashes else known[place][3] if place in stats else "")
-        for split, label, place in found
-    ]
-    settled = {
-        picture.place: [*stats[picture.place], picture.sha256]
-        for picture in pictures
-        if picture.sha256 and max(stats[picture.place][1:]) < now - _SETTLED_NS
-    }
-    if settled != known or not index.exists():
-        write_whole(index, json.dumps(settled, separators=(",", ":")))
+    pictures, settled = [], {}
+    for (split, label, place), line in zip(found, lines, strict=True):
+        sha256 = hashes[place] if place in hashes else known[place].rpartition(" ")[2] if line else ""
+        pictures.append(Picture(split, label, place, sha256))
+        if sha256 and max(map(int, line.split(" ")[1:])) < now - _SETTLED_NS:
+            settled[place] = f"{line} {sha256}"
+    if settled != known:
+        write_whole(index, "".join(f"{entry} {json.dumps(place)}\n" for place, entry in settled.items()))
     return pictures, len(waiting)
+
+
+def _state(file: Path) -> str:
+    """Return size and times of change; empty for what cannot be looked at."""
+    try:
+        stat = file.stat()
+    except OSError:
+        return ""
+    return f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
 
 
 def _files(path: Path) -> Iterator[tuple[str, str, str]]:
@@ -156,12 +163,19 @@ def _hash(file: Path) -> str:
         return ""
 
 
-def _read_index(index: Path) -> dict[str, list]:
+def _read_index(index: Path) -> dict[str, str]:
+    """Return {place: "size, two times, SHA-256"} of the last time; empty where there is none, or no whole one."""
+    known = {}
     try:
-        document = json.loads(index.read_text(encoding="utf-8"))
-        return {place: entry for place, entry in document.items() if len(entry) == 4 and len(entry[3]) == 64}
-    except (OSError, ValueError, AttributeError, TypeError):
+        with index.open(encoding="utf-8") as lines:
+            for line in lines:
+                entry, place = line.rstrip("\n").split(' "', 1)
+                if not _ENTRY.fullmatch(entry):
+                    return {}
+                known[json.loads(f'"{place}')] = entry
+    except (OSError, ValueError):
         return {}
+    return known
 
 
 def hash_of_pictures(pictures: list[Picture]) -> str:

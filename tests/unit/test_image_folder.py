@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from pathlib import Path
@@ -275,8 +274,8 @@ def test_many_pictures_are_decoded_in_processes_as_few_are_here(project, monkeyp
     folder = data(project)
     source = image_folder.open_data(folder)
     files = [(folder / one.place, one.sha256) for one in source.pictures]
-    parallel = list(decode_all(files, source._decoding))
-    alone = [found for file in files for found in decode_all([file], source._decoding)]
+    parallel = list(decode_all(files, source.decoding))
+    alone = [found for file in files for found in decode_all([file], source.decoding)]
     assert parallel == alone
     assert not any(found.broken for found in alone)
 
@@ -378,5 +377,3 @@ def test_settings_that_cannot_be_used(project, toml):
 def test_nothing_is_decoded_to_open(project):
     image_folder.open_data(data(project, 5))
     assert not list((project / "artifacts").rglob("rows.bin"))
-    (index,) = (project / "artifacts").rglob("*.files.json")
-    assert isinstance(json.loads(index.read_text()), dict)
