@@ -86,8 +86,14 @@ def list_pictures(path: Path, index: Path) -> tuple[list[Picture], int]:
         lines.append(line)
         if line and known.get(place, "").rpartition(" ")[0] != line:
             waiting.append(place)
+
+    def hash_at(place: str) -> str:
+        return _hash(path / place)
+
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        hashes = dict(zip(waiting, pool.map(lambda place: _hash(path / place), waiting, chunksize=64), strict=True))
+        # A thousand at a time: the pool keeps an object for each that it was given.
+        parts = (waiting[start : start + 1000] for start in range(0, len(waiting), 1000))
+        hashes = {place: found for part in parts for place, found in zip(part, pool.map(hash_at, part), strict=True)}
     pictures, settled = [], {}
     for (split, label, place), line in zip(found, lines, strict=True):
         sha256 = hashes[place] if place in hashes else known[place].rpartition(" ")[2] if line else ""
