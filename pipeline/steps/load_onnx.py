@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,8 +111,10 @@ def _examined(path: Path) -> tuple[str, list[int | None], int]:
 
 def _convert(path: Path, folder: Path, kept_inputs: list[str] | None) -> None:
     """Write the SavedModel, channels last except in the inputs named. Raises BadModelFile."""
+    limit = sys.getrecursionlimit()
     import onnx2tf
 
+    sys.setrecursionlimit(limit)  # it takes the limit away, so that whatever nests without end ends the process
     copy = folder.with_name("model.onnx")  # onnx2tf writes into the file that it reads
     shutil.copyfile(path, copy)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from pipeline.errors import EXIT_REQUEST, BadWorkload, StepFailed, UnknownName
 from pipeline.keras_legacy import keras, make_repeatable
 from pipeline.steps import distill, train
 from pipeline.steps._fit import load_model
+from pipeline.workload import Workload
 
 layers = keras.layers
 
@@ -92,8 +94,9 @@ def test_the_teacher_sees_the_augmented_batch_in_inference_mode(tmp_path: Path) 
     inputs = keras.Input((28, 28, 1))
     network = layers.Dense(10, use_bias=False)(layers.Flatten()(Seen()(inputs)))
     learner = student()
+    classes = Workload("classes", ModuleType("classes"))
     before = learner.get_weights()
-    loss = distill.learner(learner, keras.Model(inputs, network), distill.Config(alpha=1))
+    loss = distill.learner(learner, keras.Model(inputs, network), distill.Config(alpha=1), classes)
     loss.compile(keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     images = np.ones((4, 28, 28, 1), np.float32)
     loss.train_on_batch(augment(images, None), np.zeros(4, np.int64))

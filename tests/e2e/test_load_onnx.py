@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,7 @@ def test_the_model_is_computed_and_quantized(tmp_path: Path, options: dict[str, 
     wanted = computed(model, options.get("channels_last", False))
     assert outputs(tmp_path / "out") == pytest.approx(wanted, abs=1e-4)
     assert facts["difference"] < 1e-5
+    assert sys.getrecursionlimit() < 100_000, "onnx2tf takes the limit away"
     assert facts["parameters"] == 8 * 25 + 8 + 10 * 1152
     made = run_step(quantize, tmp_path / "out", tmp_path / "int8", varied(), calibration_samples=50)
     found = verify(tmp_path / "int8", varied(), {**made["promises"], "agreement_min": 0.9}, RUNNER)

@@ -341,7 +341,7 @@ def test_a_build_on_the_browser(built: Path) -> None:
     assert verdicts["transfer_brotli_bytes"]["measured"] < verdicts["transfer_gzip_bytes"]["measured"]
     assert verdicts["latency_p50_ms"]["verdict"] == "pass"
     assert verdicts["device_differences_max"]["verdict"] == "pass"
-    assert document["device"]["device_check"]["accuracy"] > 0.8
+    assert document["device"]["device_check"]["score"] > 0.8
     assert document["latency"]["runner"] == "browser"
 
 
