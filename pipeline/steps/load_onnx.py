@@ -114,7 +114,6 @@ def _convert(path: Path, folder: Path, kept_inputs: list[str] | None) -> None:
     limit = sys.getrecursionlimit()
     import onnx2tf
 
-    sys.setrecursionlimit(limit)  # it takes the limit away, so that whatever nests without end ends the process
     copy = folder.with_name("model.onnx")  # onnx2tf writes into the file that it reads
     shutil.copyfile(path, copy)
     try:
@@ -127,6 +126,8 @@ def _convert(path: Path, folder: Path, kept_inputs: list[str] | None) -> None:
         )
     except (Exception, SystemExit) as error:  # it ends the process for an operator that it does not know
         raise _bad(path, f"onnx2tf: {type(error).__name__}: {str(error).strip()[:300]}") from error
+    finally:
+        sys.setrecursionlimit(limit)  # it takes the limit away: whatever nests without end would end the process
 
 
 def _outputs(path: Path, name: str, samples: np.ndarray, batch: int | None) -> np.ndarray:
