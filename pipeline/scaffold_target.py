@@ -65,9 +65,12 @@ def _has_weights_to_spare(brought: Brought) -> bool:
     """Whether pruning is worth a try: not of a few weights for features, nor of a network that is narrow by design.
 
     Separable convolutions are left with so little that zeros cost accuracy, and no .tflite is smaller for zeros.
+    A file of operators has no layers that could be pruned.
     """
-    return len(brought.source.input_shape) > 1 and (
-        bool(brought.choice.trained or brought.choice.code) or brought.choice.network in DENSELY_CONNECTED
+    return (
+        not brought.choice.has_no_layers
+        and len(brought.source.input_shape) > 1
+        and (bool(brought.choice.trained or brought.choice.code) or brought.choice.network in DENSELY_CONNECTED)
     )
 
 

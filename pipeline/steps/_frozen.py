@@ -6,7 +6,8 @@ steps work on legacy Keras layers and refuse it, by the name of the layer that i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,8 +20,18 @@ if TYPE_CHECKING:
 
 GRAPH_FILE = "model.pb"  # a GraphDef with the weights in it, from "input" to "logits"
 REASON_FILE = "without_layers.txt"  # what is in the way of legacy Keras
-# Operators that touch files or call back into Python: no network computes with one.
-FOREIGN = ("ReadFile", "WriteFile", "MatchingFiles", "PyFunc", "PyFuncStateless", "EagerPyFunc")
+# Operators with effects, or with state, that networks do compute with; the others write files, run servers or Python.
+_STATEFUL = re.compile(
+    r"Assert|Assign\w*VariableOp|Case|CheckNumerics|CudnnRNN|DestroyResourceOp|DisableCopyOnRead|Empty|If|"
+    r"(Anonymous)?(Mutable)?(Dense)?HashTable|InitializeTable(V2)?$|LookupTable|Multinomial|ParameterizedTruncated|"
+    r"Random|ReadVariableOp|Resource|Rng|SampleDistorted|Stateful|StatelessRandom|TensorArray|TruncatedNormal|"
+    r"Var(HandleOp|IsInitializedOp|iableShape|iable(V2)?$)|While"
+)
+# Operators without state that read files all the same, or talk to something else.
+_FOREIGN = re.compile(
+    r"ReadFile|MatchingFiles|PyFunc|Debug|DecodeProto|EncodeProto|GenerateVocab|InitializeTableFrom|\w*Dataset"
+)
+_SAVING = ("SaveV2", "RestoreV2", "MergeV2Checkpoints", "ShardedFilename")  # of every SavedModel, beside the network
 
 
 @dataclass(frozen=True)
@@ -119,7 +130,7 @@ def read_served(path: Path) -> Served:
 
 
 def refuse_foreign_operators(path: Path) -> None:
-    """Raise BadModelFile for a SavedModel whose graph reads or writes files, or calls Python."""
+    """Raise BadModelFile for a SavedModel whose graph reads or writes files, calls Python, or has other effects."""
     from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
@@ -130,7 +141,33 @@ def refuse_foreign_operators(path: Path) -> None:
     except (OSError, DecodeError) as error:
         raise refused(path, f"a folder without a readable saved_model.pb: {error}", SAFE_WAY) from error
     for meta in model.meta_graphs:
-        graphs = [meta.graph_def.node, *(function.node_def for function in meta.graph_def.library.function)]
-        for node in (node for nodes in graphs for node in nodes):
-            if node.op in FOREIGN:
-                raise refused(path, f"the operator {node.name}, a {node.op}, which no network needs", SAFE_WAY)
+        functions = {function.signature.name: function.node_def for function in meta.graph_def.library.function}
+        computing = _called(functions, meta.object_graph_def.concrete_functions)
+        for name, nodes in (("", meta.graph_def.node), *functions.items()):
+            for node in nodes:
+                if _is_foreign(node.op) and (name in computing or node.op not in _SAVING):
+                    raise refused(path, f"the operator {node.name}, a {node.op}, which no network needs", SAFE_WAY)
+
+
+def _is_foreign(kind: str) -> bool:
+    """Whether an operator does something besides computing. What TensorFlow does not know, it does not load."""
+    from tensorflow.python.framework import op_def_registry
+
+    known = op_def_registry.get(kind)
+    is_stateful = known is not None and known.is_stateful and not _STATEFUL.match(kind)
+    return bool(is_stateful or _FOREIGN.match(kind) or kind in _SAVING)
+
+
+def _called(functions: dict[str, Any], names: Iterable[str]) -> set[str]:
+    """Return the names of functions that the named ones reach."""
+    found: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        if (name := waiting.pop()) in found:
+            continue
+        found.add(name)
+        for node in functions.get(name, ()):
+            waiting.append(node.op)  # a function may be called as an operator is
+            for value in node.attr.values():
+                waiting += [function.name for function in (value.func, *value.list.func) if function.name]
+    return found

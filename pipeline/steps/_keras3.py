@@ -49,7 +49,7 @@ def load_keras3(path: Path, workload: Workload, custom: dict[str, Any]) -> tuple
             fix="wrap it before it is saved: keras.Model(inputs, model(inputs))",
         )
     samples = workload.load("validation")[0][:SAMPLES]
-    fits = len(original.inputs) == 1 and original.inputs[0].shape[1:] == workload.input_shape
+    fits = len(original.inputs) == len(original.outputs) == 1 and original.inputs[0].shape[1:] == workload.input_shape
     try:
         model, pairs = _legacy_model(original)
         if fits:  # the caller says what does not
@@ -124,7 +124,7 @@ def _legacy_model(original: Any) -> tuple[Any, list[tuple[Any, Any]]]:
     def legacy_layer(layer: Any) -> Any:
         if id(layer) not in made:
             made[id(layer)] = _legacy_layer(layer)
-        return made[id(layer)]
+        return lambda *given, **named: made[id(layer)](*given, **_as_called(named))
 
     inputs = [keras.Input(batch_shape=tensor.shape, name=tensor.name) for tensor in graph.inputs]
     try:
@@ -141,6 +141,14 @@ def _legacy_model(original: Any) -> tuple[Any, list[tuple[Any, Any]]]:
         if weights:
             made[id(layer)].set_weights(weights)
     return model, [(layer, made[id(layer)]) for layer in layers]
+
+
+def _as_called(named: dict[str, Any]) -> dict[str, Any]:
+    """Return a call's arguments without training=True, which Keras 3 notes for RandomFlip and its like by default.
+
+    It heeds what the whole model is called with; legacy Keras would go on to augment when it predicts.
+    """
+    return {name: value for name, value in named.items() if not (name == "training" and value)}
 
 
 def _legacy_layer(layer: Any) -> Any:

@@ -21,6 +21,7 @@ JSON_BYTES_MAX = 64 * 2**20  # of the configuration; that of a network of 1,000 
 UNPACKED_MAX = 100  # times the file's own size, beyond JSON_BYTES_MAX; weights hardly shrink
 MEMBERS = ("metadata.json", "config.json", "model.weights.h5", "assets")
 STOCK = ("keras", "tf_keras")
+FUNCTIONS = ("activations", "constraints", "initializers", "losses", "metrics", "ops", "regularizers")  # their modules
 # Functions of TensorFlow that a legacy model may call between its layers (TFOpLambda): arithmetic alone.
 TENSORFLOW = ("math", "nn", "linalg", "image", "signal", "__operators__")
 # fmt: off
@@ -45,6 +46,8 @@ def refuse_unsafe(path: Path, custom: Collection[str] = ()) -> None:
     custom: names of the classes and functions whose code the workload gives. A file that is no model at
     all passes: who reads it says so.
     """
+    import h5py
+
     if path.is_dir():
         if (path / "keras_metadata.pb").is_file():
             for config in saved_model_configs(path / "keras_metadata.pb"):
@@ -60,7 +63,7 @@ def refuse_unsafe(path: Path, custom: Collection[str] = ()) -> None:
         raise refused(path, "an ONNX file", 'begin the recipe with step = "load_onnx", which takes one')
     if zipfile.is_zipfile(path):
         _refuse_archive(path, custom)
-    elif start.startswith(b"\x89HDF"):
+    if h5py.is_hdf5(path):  # also behind a block of other bytes, or before an archive: Keras goes by the file's name
         _refuse_hdf5(path, path, custom)
 
 
@@ -104,8 +107,8 @@ def _refuse_code(path: Path, config: Any, custom: Collection[str], *, stock_only
         function = settings.get("function")
         if kind in ("TFOpLambda", "SlicingOpLambda") and not _is_arithmetic(function):
             raise refused(path, f"the layer {what} that calls tf.{function}", SAFE_WAY)
-        if stock_only and _is_foreign(part) and not _names(part) & set(custom):
-            raise without_code(path, what)
+        if stock_only and _is_foreign(part) and _name(part) not in custom:
+            raise without_code(path, what if kind in (_name(part), "function") else f"{what} ({_name(part)})")
 
 
 def without_code(path: Path, what: str) -> BadModelFile:
@@ -119,19 +122,27 @@ def without_code(path: Path, what: str) -> BadModelFile:
 
 
 def _is_foreign(part: dict[str, Any]) -> bool:
-    """True for what Keras would have to import, or find in the program that saved it."""
+    """True for what Keras would have to import, or find in the program that saved it.
+
+    Of Keras's own modules too, which hold more than layers: "os.system" of one that imports os is found as well.
+    """
     if "module" not in part:
         return False
-    module = str(part["module"])  # "None" and "builtins" are of the user's program as well
-    return module.split(".")[0] not in STOCK or ">" in str(part.get("registered_name"))
+    package, *inner = str(part["module"]).split(".")  # "None" and "builtins" are of the user's program as well
+    is_function = part["class_name"] == "function"
+    name = str(part.get("config") if is_function else part["class_name"])
+    if package not in STOCK or not name.isidentifier():
+        return True
+    if part.get("registered_name") not in (None, name, *(["function"] if is_function else [])):
+        return True
+    return is_function and not set(inner) & set(FUNCTIONS)
 
 
-def _names(part: dict[str, Any]) -> set[str]:
-    """Return the names by which a custom class or function may be given."""
+def _name(part: dict[str, Any]) -> str:
+    """Return the name by which Keras asks for a custom class or function before it imports a module."""
     if part["class_name"] == "function":
-        return {str(part.get("config"))}
-    registered = str(part.get("registered_name") or part["class_name"])
-    return {part["class_name"], registered, registered.rpartition(">")[2]}
+        return str(part.get("config"))
+    return str(part.get("registered_name") or part["class_name"])
 
 
 def _is_arithmetic(function: Any) -> bool:
@@ -171,7 +182,10 @@ def _refuse_archive(path: Path, custom: Collection[str]) -> None:
             for name in ("metadata.json", "config.json"):
                 if archive.getinfo(name).file_size > JSON_BYTES_MAX:
                     raise refused(path, f"a {name} of {archive.getinfo(name).file_size:,} bytes", SAFE_WAY)
-            _refuse_code(path, json.loads(archive.read("config.json")), custom)
+            config = json.loads(archive.read("config.json"))
+            if isinstance(config, dict):
+                config.pop("compile_config", None)  # a loss of one's own, say: the model is not compiled as it is read
+            _refuse_code(path, config, custom)
             if "model.weights.h5" in names:
                 with archive.open("model.weights.h5") as weights:
                     _refuse_hdf5(path, weights, custom)

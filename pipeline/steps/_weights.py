@@ -122,7 +122,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
                 yield file, None
     except BadModelFile:
         raise
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError, RecursionError, zipfile.BadZipFile) as error:
+    except (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError, zipfile.BadZipFile) as error:
         raise _bad(path, f"{type(error).__name__}: {str(error)[:200]}") from error
 
 

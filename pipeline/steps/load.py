@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,7 @@ CONSUMES: str | None = None
 PRODUCES = "keras"
 LIBRARIES = ("tensorflow", "tf-keras", "keras", "numpy")
 
+SAMPLES_SEEN = 100  # of validation, whose values are looked at
 EXPORTED = "exported"  # in place of a version: a SavedModel without Keras in it
 _WAY_OUT = 'save it from its own program with model.save("model.keras") or model.save("model.h5")'
 
@@ -83,6 +85,7 @@ def kept(model: Any, obstacle: str | None, path: Path, workload: Workload, out: 
             expected=f"one input {[None, *workload.input_shape]}, one output {[None, *wanted]}",
             fix="take another file, or a workload whose INPUT_SHAPE is the model's",
         )
+    _refuse_values(model, path, workload)
     activation, parameters = last_activation(workload), model.count_params()
     if obstacle:
         removed = save_frozen(model, activation and activation.capitalize(), out)
@@ -101,10 +104,42 @@ def kept(model: Any, obstacle: str | None, path: Path, workload: Workload, out: 
     }
 
 
+def _refuse_values(model: Any, path: Path, workload: Workload) -> None:
+    """Raise BadModelFile for weights that are not finite, and for whole-number inputs that would cut the samples."""
+    import numpy as np
+
+    from pipeline.keras_legacy import tf
+
+    weights = model.get_weights() if hasattr(model, "get_weights") else []
+    if not all(np.isfinite(weight).all() for weight in weights if np.issubdtype(weight.dtype, np.floating)):
+        raise BadModelFile(
+            f"{path} computes nothing",
+            received="weights that are not finite",
+            expected="finite weights",
+            fix="train it again with a lower learning rate, and save it while its loss is a number",
+        )
+    dtype = tf.as_dtype(model.inputs[0].dtype)
+    if not dtype.is_integer:
+        return
+    samples = workload.preprocess(workload.load("validation")[0][:SAMPLES_SEEN])
+    if not np.array_equal(np.asarray(samples).astype(dtype.as_numpy_dtype), samples):
+        raise BadModelFile(
+            f"{path} does not take what the workload {workload.name} gives",
+            received=f"an input of {dtype.name}",
+            expected=f"float32: preprocess() gives {samples.min():.3g} to {samples.max():.3g}, not whole {dtype.name}",
+            fix=f"let preprocess() give whole numbers of {dtype.name}, or save the model with a float32 input",
+        )
+
+
 def _custom_objects(workload: Workload) -> dict[str, Any]:
-    """Return {name: class or function} of the workload's own layers; empty where it gives none."""
+    """Return {name: class or function} of the workload's own layers; empty where it gives none.
+
+    What register_keras_serializable() named goes by that name as well, such as Custom>Twice.
+    """
     given = getattr(workload.module, "custom_objects", None)
-    return dict(given()) if given else {}
+    named = dict(given()) if given else {}
+    registries = [sys.modules[library].saving for library in ("keras", "tf_keras") if named and library in sys.modules]
+    return {registry.get_registered_name(one): one for registry in registries for one in named.values()} | named
 
 
 def keras_version(path: Path) -> str:

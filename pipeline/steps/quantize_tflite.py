@@ -113,13 +113,14 @@ def refuse_unfit(path: Path, found: Inspection, workload: Workload) -> None:
     received = [list(tensor.shape_signature or tensor.shape) for tensor in found.inputs]
     shapes = [shape[:1] in ([1], [-1]) and tuple(shape[1:]) == workload.input_shape for shape in received]
     outputs = [list(tensor.shape) for tensor in found.outputs]
-    if shapes != [True] or len(outputs) != 1:
+    wanted = [1, *workload.output_shape]
+    if shapes != [True] or outputs != [wanted]:
         raise BadModelFile(
             f"{path} does not take what the workload {workload.name} gives",
             received=f"inputs {received}, outputs {outputs}",
-            expected=f"one input {[1, *workload.input_shape]}, its batch 1 or left open, and one output",
+            expected=f"one input {[1, *workload.input_shape]}, its batch 1 or left open, and one output {wanted}",
             fix="export the model for this input (PyTorch's order of axes is channels first: export it as channels "
-            "last), or take a workload whose INPUT_SHAPE is the model's",
+            "last), or take a workload whose INPUT_SHAPE and LABELS are the model's",
         )
 
 

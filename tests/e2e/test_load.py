@@ -159,6 +159,32 @@ def test_two_inputs_are_refused(tmp_path: Path) -> None:
         run_step(load, None, tmp_path / "out", varied(), path=tmp_path / "model.h5")
 
 
+@pytest.mark.parametrize("library", [keras, keras3], ids=["legacy", "keras 3"])
+def test_two_outputs_are_refused(tmp_path: Path, library: Any) -> None:
+    inputs = library.Input(SHAPE)
+    flat = library.layers.Flatten()(inputs)
+    library.Model(inputs, [library.layers.Dense(10)(flat), library.layers.Dense(2)(flat)]).save(tmp_path / "model.h5")
+    with pytest.raises(BadModelFile, match="does not take what the workload varied gives, or gives something else"):
+        run_step(load, None, tmp_path / "out", varied(), path=tmp_path / "model.h5")
+
+
+@pytest.mark.parametrize("library", [keras, keras3], ids=["legacy", "keras 3"])
+def test_values_that_do_not_fit_are_refused(tmp_path: Path, library: Any) -> None:
+    """Samples between 0 and 1 would be cut to 0; and a training that went astray has left no model."""
+    inputs = library.Input(SHAPE, dtype="uint8")
+    scaled = library.layers.Flatten()(library.layers.Rescaling(1 / 255)(inputs))
+    library.Model(inputs, library.layers.Dense(10)(scaled)).save(tmp_path / "whole.h5")
+    with pytest.raises(BadModelFile) as caught:
+        run_step(load, None, tmp_path / "whole", varied(), path=tmp_path / "whole.h5")
+    assert "uint8" in caught.value.received
+    model = network(library)
+    model.set_weights([weight * np.nan for weight in model.get_weights()])
+    model.save(tmp_path / "astray.h5")
+    with pytest.raises(BadModelFile) as caught:
+        run_step(load, None, tmp_path / "astray", varied(), path=tmp_path / "astray.h5")
+    assert "not finite" in caught.value.received
+
+
 def yes_or_no(library: Any, activation: str) -> Any:
     inputs = library.Input(SHAPE)
     flat = library.layers.Flatten()(inputs)
@@ -244,17 +270,34 @@ def test_a_saved_model_computes_what_it_has_no_code_of(tmp_path: Path) -> None:
     assert outputs(load_inference(tmp_path / "out")) == pytest.approx(outputs(model), abs=1e-6)
 
 
-def test_a_graph_that_reads_files_is_refused(tmp_path: Path) -> None:
-    class Reader(keras.layers.Layer):
+def reading(batch: Any) -> Any:
+    return batch + tf.cast(tf.strings.length(tf.io.read_file(str(SMALL))), tf.float32)
+
+
+def printing(batch: Any) -> Any:
+    tf.print("into a file", output_stream=f"file://{SMALL}.printed")
+    return batch
+
+
+def saving(batch: Any) -> Any:
+    tf.raw_ops.SaveV2(prefix=f"{SMALL}.saved", tensor_names=["a"], shape_and_slices=[""], tensors=[batch])
+    return batch
+
+
+@pytest.mark.parametrize(
+    ("effect", "operator"), [(reading, "a ReadFile"), (printing, "a PrintV2"), (saving, "a SaveV2")]
+)
+def test_a_graph_that_touches_files_is_refused(tmp_path: Path, effect: Callable[[Any], Any], operator: str) -> None:
+    class Effect(keras.layers.Layer):
         def call(self, batch: Any) -> Any:
-            return batch + tf.cast(tf.strings.length(tf.io.read_file(str(SMALL))), tf.float32)
+            return effect(batch)
 
     inputs = keras.Input(SHAPE)
-    flat = keras.layers.Flatten()(Reader()(inputs))
+    flat = keras.layers.Flatten()(Effect()(inputs))
     keras.Model(inputs, keras.layers.Dense(10)(flat)).save(tmp_path / "saved", save_format="tf")
     with pytest.raises(BadModelFile) as caught:
         run_step(load, None, tmp_path / "out", varied(), path=tmp_path / "saved")
-    assert "a ReadFile" in caught.value.received
+    assert operator in caught.value.received
 
 
 def test_a_build_that_is_refused_leaves_nothing(tmp_path: Path) -> None:

@@ -88,7 +88,8 @@ def prepared() -> Any:
     normalization = L.Normalization(axis=-1)
     normalization.adapt(np.random.default_rng(0).normal(0.3, 2, (50, *SHAPE)))
     inputs = keras3.Input(SHAPE)
-    network = L.CenterCrop(20, 20)(normalization(L.Rescaling(2.0, offset=-1.0)(inputs)))
+    network = L.RandomTranslation(0.1, 0.1)(L.RandomFlip("horizontal")(inputs))  # at work in training alone
+    network = L.CenterCrop(20, 20)(normalization(L.Rescaling(2.0, offset=-1.0)(network)))
     network = L.Cropping2D(2)(L.ZeroPadding2D(((1, 2), (3, 0)))(network))
     return ended(inputs, L.Flatten()(network))
 

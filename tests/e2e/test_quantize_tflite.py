@@ -117,6 +117,14 @@ def test_other_inputs_are_refused_with_both_shapes(exported: Path, tmp_path: Pat
     assert "[1, 28, 28, 3]" in caught.value.expected
 
 
+def test_other_answers_are_refused(exported: Path, tmp_path: Path) -> None:
+    """No later step gives such a file another last layer."""
+    with pytest.raises(BadModelFile) as caught:
+        run_step(quantize_tflite, None, tmp_path / "out", varied(LABELS=("a", "b", "c")), path=exported)
+    assert "outputs [[1, 10]]" in caught.value.received
+    assert "one output [1, 3]" in caught.value.expected
+
+
 def test_a_fixed_batch_of_several_is_refused(tmp_path: Path) -> None:
     from pipeline.keras_legacy import keras, tf
 

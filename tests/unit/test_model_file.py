@@ -60,6 +60,14 @@ ACTIVATION = {"module": "builtins", "class_name": "function", "config": "bend", 
         (layer("Twice", None), "odd, a Twice"),
         (layer("Dense", activation=ACTIVATION), "a function"),
         ({**layer("Twice", "keras.layers"), "registered_name": "Mine>Twice"}, "odd, a Twice"),
+        ({**layer("Other", "keras.src.layers"), "registered_name": "Lambda"}, "odd, a Other (Lambda)"),
+        (layer("layers.Lambda", "keras"), "odd, a layers.Lambda"),
+        (
+            layer("Dense", activation={**ACTIVATION, "module": "tf_keras.src.utils", "config": "os.system"}),
+            "a function",
+        ),
+        (layer("Dense", activation={**ACTIVATION, "module": "keras.models", "config": "load_model"}), "a function"),
+        (layer("Dense", activation={**ACTIVATION, "module": "keras.losses", "config": "os.system"}), "a function"),
     ],
 )
 def test_code_in_a_configuration(tmp_path: Path, part: dict[str, Any], received: str) -> None:
@@ -71,6 +79,15 @@ def test_what_the_workload_gives_the_code_of(tmp_path: Path) -> None:
     assert "Twice" in refusal(own, "bend").received
     assert "function" in refusal(own, "Twice").received
     refuse_unsafe(own, ["Twice", "bend"])
+    # Keras asks for the registered name, and imports the module for any other.
+    other = keras_file(tmp_path / "other.keras", model({**layer("Twice", "os"), "registered_name": "Mine>Twice"}))
+    assert "(Mine>Twice)" in refusal(other, "Twice").received
+    refuse_unsafe(other, ["Mine>Twice"])
+    hidden = {**ACTIVATION, "module": "tf_keras.src.utils", "config": "os.system", "registered_name": "Twice"}
+    assert (
+        "function"
+        in refusal(keras_file(tmp_path / "h.keras", model(layer("Dense", activation=hidden))), "Twice").received
+    )
     # Its name does not make byte code less.
     lambdas = keras_file(tmp_path / "lambda.keras", model(layer("Lambda")))
     assert "a Lambda" in refusal(lambdas, "Lambda").received
@@ -81,6 +98,8 @@ def test_stock_layers_pass(tmp_path: Path) -> None:
     operation = layer("GetItem", "keras.src.ops.numpy")
     function = {"module": "keras.activations", "class_name": "function", "config": "relu", "registered_name": "relu"}
     parts = model(layer("Dense", activation=function), arithmetic, operation, layer("Adam", "tf_keras.optimizers"))
+    # Of how it was trained nothing is read.
+    parts["compile_config"] = {"loss": ACTIVATION, "metrics": [{"class_name": "__lambda__", "config": {}}]}
     refuse_unsafe(keras_file(tmp_path / "model.keras", parts))
 
 
@@ -88,6 +107,19 @@ def test_a_lambda_in_hdf5(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "model.h5", "w") as file:
         file.attrs["model_config"] = json.dumps({"class_name": "Sequential", "config": [layer("Lambda")]})
     assert "odd, a Lambda" in refusal(tmp_path / "model.h5").received
+
+
+def test_a_lambda_in_hdf5_that_hides_behind_other_bytes(tmp_path: Path) -> None:
+    config = json.dumps({"class_name": "Sequential", "config": [layer("Lambda")]})
+    with h5py.File(tmp_path / "model.h5", "w", userblock_size=512) as file:
+        file.attrs["model_config"] = config
+    assert "odd, a Lambda" in refusal(tmp_path / "model.h5").received
+    with h5py.File(tmp_path / "both.h5", "w") as file:  # Keras reads what the name says, and not the archive
+        file.attrs["model_config"] = config
+    with zipfile.ZipFile(tmp_path / "both.h5", "a") as archive:
+        archive.writestr("metadata.json", json.dumps({"keras_version": "2.15.0"}))
+        archive.writestr("config.json", json.dumps(model()))
+    assert "odd, a Lambda" in refusal(tmp_path / "both.h5").received
 
 
 @pytest.mark.parametrize("name", ["model.pkl", "model.h5", "model.keras"])
