@@ -40,14 +40,6 @@ class ModelChoice:
             return "train"
         return STEPS.get(self.trained.suffix, "load")
 
-    @property
-    def has_no_layers(self) -> bool:
-        """Whether the trained file has operators alone: ONNX, or a SavedModel that was exported for serving."""
-        path = self.trained
-        return path is not None and (
-            self.step != "load" or path.is_dir() and not (path / "keras_metadata.pb").is_file()
-        )
-
 
 def default_network(kind: str, task: str, input_shape: tuple[int, ...]) -> tuple[str, dict[str, Any]]:
     """Return a network of the zoo, with options, that suits the data."""

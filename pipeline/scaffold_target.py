@@ -28,6 +28,8 @@ KEPT_BUDGETS = ("npu_operator_share_min",)  # what a device asks for whatever th
 DENSELY_CONNECTED = ("lenet5", "resnet8", "autoencoder", "dense")
 COMMENTS = {
     "size_bytes": "the file as it lies on the device",
+    "accuracy_min": "more than a guess: a model that is given other values than it learned from guesses",
+    "auc_min": "more than a guess: a model that is given other values than it learned from guesses",
     "npu_operator_share_min": "an operator that the NPU does not take runs on the processor",
 }
 
@@ -65,13 +67,11 @@ def _has_weights_to_spare(brought: Brought) -> bool:
     """Whether pruning is worth a try: not of a few weights for features, nor of a network that is narrow by design.
 
     Separable convolutions are left with so little that zeros cost accuracy, and no .tflite is smaller for zeros.
-    A file of operators has no layers that could be pruned.
+    A trained file may hold layers that cannot be pruned, and is first of all brought over as it is.
     """
-    return (
-        not brought.choice.has_no_layers
-        and len(brought.source.input_shape) > 1
-        and (bool(brought.choice.trained or brought.choice.code) or brought.choice.network in DENSELY_CONNECTED)
-    )
+    choice = brought.choice
+    learns = not choice.trained and (bool(choice.code) or choice.network in DENSELY_CONNECTED)
+    return learns and len(brought.source.input_shape) > 1
 
 
 def _pruned(brought: Brought) -> dict[str, Any]:
@@ -111,13 +111,20 @@ def starting_budgets(target: Target, brought: Brought) -> dict[str, Any]:
     """Return budgets by key: size, the loss of the task's metric, and what the device asks of any file."""
     limits: dict[str, Any] = {"size_bytes": _size(target, brought)}
     metric = find_task(brought.source.task, "").METRICS[0]
-    key = budget_keys(metric)[1]
+    least, key = budget_keys(metric)
+    if brought.choice.trained and metric in ("accuracy", "auc"):
+        limits[least] = _above_chance(metric, len(brought.source.labels))
     room = math.ceil(1000 * DROP_SAMPLES / max(1, brought.test_samples)) / 1000
     limits[key] = min(1.0, max(DROP, room)) if key.endswith("_drop_max") else _rise(brought)
     for kept in KEPT_BUDGETS:
         if (limit := getattr(target.budgets, kept)) is not None:
             limits[kept] = limit
     return limits
+
+
+def _above_chance(metric: str, classes: int) -> float:
+    """Return what no guess reaches: the data may be scaled otherwise than the model's own were."""
+    return 0.6 if metric == "auc" or classes <= 2 else round(2 / classes, 3)
 
 
 def _size(target: Target, brought: Brought) -> int:

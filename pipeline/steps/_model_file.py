@@ -90,6 +90,10 @@ def layers_in(config: Any) -> Iterator[dict[str, Any]]:
             waiting.extend(value)
 
 
+# Legacy Keras's own layers that run an operator or a method by its name.
+CALLERS = ("TensorFlowOpLayer", "ClassMethod", "InstanceMethod", "InstanceProperty")
+
+
 def _refuse_code(path: Path, config: Any, custom: Collection[str], *, stock_only: bool = True) -> None:
     for part in layers_in(config):
         kind, inner = part["class_name"], part.get("config")
@@ -104,6 +108,8 @@ def _refuse_code(path: Path, config: Any, custom: Collection[str], *, stock_only
             )
         if kind == "TorchModuleWrapper":
             raise refused(path, f"the layer {what}: it holds a pickle, which runs code as it is read", SAFE_WAY)
+        if kind in CALLERS:
+            raise refused(path, f"the layer {what}: it calls what it names, whatever that is", SAFE_WAY)
         function = settings.get("function")
         if kind in ("TFOpLambda", "SlicingOpLambda") and not _is_arithmetic(function):
             raise refused(path, f"the layer {what} that calls tf.{function}", SAFE_WAY)

@@ -221,7 +221,15 @@ def test_a_shipped_target_gets_starting_points_for_data(project: Project) -> Non
 def test_a_trained_model_takes_the_place_of_training(project: Project) -> None:
     project.add("trained.keras", b"x")
     plan = project.run("build", "--data=data/pictures.npz", "--model=trained.keras", "--dry-run", "--json").json("plan")
-    assert [stage["name"] for stage in plan["stages"]][:3] == ["load", "prune", "quantize"]
+    assert [stage["name"] for stage in plan["stages"]][:2] == ["load", "quantize"]  # as it is: pruning is for who asks
+
+
+def test_a_trained_model_has_to_do_better_than_a_guess(project: Project) -> None:
+    """What was trained on other values, scaled otherwise, say, answers the data at random."""
+    project.add("trained.keras", b"x")
+    project.run("new", "--name=given", "--data=data/pictures.npz", "--model=trained.keras")
+    target = Target.model_validate(tomllib.loads((project.root / "targets" / "given.toml").read_text()))
+    assert target.budgets.accuracy_min == 0.2
 
 
 def test_a_float_tflite_is_quantized_as_it_is(project: Project) -> None:

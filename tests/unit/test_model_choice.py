@@ -66,10 +66,6 @@ def test_a_trained_file_begins_the_recipe(
         (tmp_path / name).touch()
     choice = model_choice(name, "image_folder", "classification", SHAPE)
     assert (choice.trained, choice.step) == (tmp_path / name, step)
-    assert choice.has_no_layers == (name in ("saved", "m.tflite", "m.onnx"))  # to prune, say
-    if name == "saved":
-        (tmp_path / name / "keras_metadata.pb").touch()
-        assert not choice.has_no_layers
 
 
 def test_a_function_is_found_without_running_its_file(tmp_path: Path) -> None:
