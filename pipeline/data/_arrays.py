@@ -82,7 +82,7 @@ def open_arrays(
 
     shape, dtype = _common_header(path, headers)
     for split, part in labels.items():
-        refuse_other_count(path, split, headers[split][0][0], len(part))
+        refuse_other_count(path, split, headers[split][0][0], len(part) if part.ndim else 0)
     task, names, found = understand(labels, settings, path, settings.first_label)
     channel = settings.add_channel and len(shape) == 2
 

@@ -18,7 +18,9 @@ which can run code: they are refused, and never loaded.
 from __future__ import annotations
 
 import re
+import tokenize
 import zipfile
+import zlib
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -43,6 +45,7 @@ _SPLITS = {"train": "train", "training": "train", "test": "test", "": "train"} |
     ("val", "valid", "validation", "dev"), "validation"
 )
 
+_DAMAGE = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, tokenize.TokenError)
 
 _Pair = Annotated[tuple[str, str], Field(strict=False)]  # TOML has lists
 
@@ -109,20 +112,18 @@ def _headers(path: Path) -> dict[str, Header]:
                         reader = "read_array_header_1_0" if version == (1, 0) else "read_array_header_2_0"
                         shape, _, dtype = getattr(np.lib.format, reader)(stream)
                         found[member.removesuffix(".npy")] = shape, dtype
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+    except _DAMAGE as error:
         raise _unreadable(path, error) from error
     return found
 
 
 def _array(path: Path, name: str) -> np.ndarray:
-    import zlib
-
     import numpy as np
 
     try:
         with np.load(path, allow_pickle=False) as archive:
             return archive[name]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+    except _DAMAGE as error:
         raise _unreadable(path, error) from error
 
 

@@ -267,3 +267,18 @@ def test_a_file_that_is_no_archive(tmp_path: Path, damage: str) -> None:
     )
     with pytest.raises(DataError, match="cannot be read"):
         npz.open_data(path).load("train")
+
+
+def test_labels_that_are_one_number_for_all_samples(tmp_path: Path) -> None:
+    assert "another number of labels" in str(refused(tmp_path, x=images(9), y=np.array(3)))
+
+
+def test_damaged_compression(tmp_path: Path) -> None:
+    path = tmp_path / "größe.npz"
+    np.savez_compressed(path, x=images(200), y=np.arange(200) % 2)
+    content = bytearray(path.read_bytes())
+    start = content.index(b"x.npy") + len("x.npy") + 20  # behind the member's extra field
+    content[start : start + 40] = b"\xff" * 40
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="cannot be read"):
+        npz.open_data(path)
