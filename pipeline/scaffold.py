@@ -7,6 +7,7 @@ project wrote itself keeps all but its first step.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import keyword
 import math
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from pipeline.data.source import DataSource
     from pipeline.documents import NewDocument
 
+NAME_MAX = 40  # characters of a name that is made up
+RESERVED = ("data", "logs", "releases", "store", "workloads")  # folders of artifacts/ that are no workload's
 TEMPLATES = PACKAGE / "templates"
 SAMPLES_SEEN = 200_000  # of a training from random weights, in all its epochs; two minutes of a small network
 DISTINCT_SHARE = 0.8  # of the smallest class: samples that occur twice are calibrated on once
@@ -197,17 +200,23 @@ def from_data(target: Target, data: str, model: str, weights: str, root: Path) -
 
 
 def plain_name(path: Path) -> str:
-    """Return a workload's name for data at `path`: letters, digits and _ of the name, never a digit first."""
-    name = re.sub(r"[^0-9A-Za-z]+", "_", path.name if path.is_dir() else path.stem).strip("_") or "data"
-    return f"data_{name}" if name[0].isdigit() or keyword.iskeyword(name) else name
+    """Return a workload's name for data at `path`: letters, digits and _ of the name, never a digit first.
+
+    Where more than spaces and the like is lost, a part of the name's hash keeps two names apart.
+    """
+    given = path.name if path.is_dir() else path.stem
+    name = re.sub(r"[^0-9A-Za-z]+", "_", given).strip("_")
+    if not given.isascii() or not name or len(name) > NAME_MAX:
+        name = f"{name[:NAME_MAX] or 'data'}_{hashlib.sha256(os.fsencode(given)).hexdigest()[:8]}"
+    return f"data_{name}" if name[0].isdigit() or keyword.iskeyword(name) or name in RESERVED else name
 
 
 def _refuse_name(name: str, root: Path) -> None:
-    if not re.fullmatch(r"[A-Za-z][0-9A-Za-z_]{0,63}", name) or keyword.iskeyword(name):
+    if not re.fullmatch(r"[A-Za-z][0-9A-Za-z_]{0,63}", name) or keyword.iskeyword(name) or name in RESERVED:
         raise RequestError(
             "--name cannot name a workload",
             received=repr(name),
-            expected="a letter, then letters, digits and _, at most 64",
+            expected=f"a letter, then letters, digits and _, at most 64; none of {', '.join(RESERVED)}",
             fix="--name=flowers",
         )
     for folder, suffix in (("workloads", ".py"), ("targets", ".toml")):

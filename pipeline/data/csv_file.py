@@ -50,6 +50,7 @@ DESCRIPTION = "a .csv or .tsv file: a label and pixels in each row, or a table o
 _USUAL_TARGETS = ("label", "target", "class", "y")
 _PIXEL = re.compile(r"(?:pixel|px|p)?[ _-]?\d+(?:x\d+)?", re.IGNORECASE)
 _PIXELS_MIN = 64  # fewer columns are features unless the settings say otherwise
+_DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
 _CATEGORIES_MAX = 1000  # more values in a column are no categories but names of rows
 _Names = Annotated[tuple[str, ...], Field(strict=False)]  # TOML has lists
 
@@ -253,6 +254,13 @@ def _encoded(
     for column in categorical:
         cells = np.array(table.texts[column])
         values = np.unique(cells[chosen["train"][0]])
+        if all(_DECIMAL_COMMA.fullmatch(value) for value in values):
+            raise DataError(
+                f"{path}: column {column!r} has decimal commas",
+                received=f"{values[0]!r}",
+                expected="numbers with a decimal point",
+                fix="write them with points: a spreadsheet's export can be told so",
+            )
         if len(values) > _CATEGORIES_MAX:
             raise DataError(
                 f"{path}: column {column!r} has too many values for categories",

@@ -6,6 +6,7 @@ import hashlib
 import io
 import multiprocessing
 import os
+import signal
 import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -118,6 +119,8 @@ def decode(file: tuple[str, str], how: Decoding) -> Decoded:
             image.draft(None, (side, side))  # a JPEG is decoded at a half, a quarter or an eighth of its size
             sample = sample_of(image, how)
             fingerprint, thumbnail = features(sample)
+    except MemoryError:  # which says nothing of the picture
+        raise
     except Exception as error:  # Pillow's decoders raise many kinds
         return Decoded(sha256, broken=str(error)[:200] or type(error).__name__)
     return Decoded(sha256, width, height, fingerprint, sample.tobytes(), thumbnail)
@@ -128,15 +131,31 @@ def decode_all(files: Iterable[tuple[Path, str]], how: Decoding) -> Iterator[Dec
     waiting = [(str(path), sha256) for path, sha256 in files]
     done = 0
     if len(waiting) > FEW:
+        context = multiprocessing.get_context("spawn")  # TensorFlow's threads do not survive a fork
+        pool = ProcessPoolExecutor(os.cpu_count(), context, initializer=_leave_interrupts_to_the_parent)
         try:
-            context = multiprocessing.get_context("spawn")  # TensorFlow's threads do not survive a fork
-            with ProcessPoolExecutor(os.cpu_count(), context) as pool:
-                for decoded in pool.map(partial(decode, how=how), waiting, chunksize=32):
-                    yield decoded
-                    done += 1
+            for decoded in pool.map(partial(decode, how=how), waiting, chunksize=32):
+                yield decoded
+                done += 1
+            pool.shutdown()
         except BrokenProcessPool:  # a picture that ends its process, or a script that cannot be imported by another
-            pass
+            pool.shutdown(wait=False, cancel_futures=True)
+        except BaseException:  # an interrupt: to wait for the pool's own threads could take for ever
+            _end(pool)
+            raise
     yield from (decode(file, how) for file in waiting[done:])
+
+
+def _leave_interrupts_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _end(pool: ProcessPoolExecutor) -> None:
+    """End the pool's processes at once; what they were at is decoded the next time."""
+    processes = list((getattr(pool, "_processes", None) or {}).values())
+    pool.shutdown(wait=False, cancel_futures=True)
+    for process in processes:
+        process.terminate()
 
 
 def _changed(path: str, received: str) -> DataError:

@@ -152,7 +152,7 @@ class ImageFolder:
         return {
             "pictures": hash_of_pictures(self.pictures),
             "settings": settings_hash(self.settings),
-            "decoding": settings_hash(self.decoding),
+            "decoding": f"{settings_hash(self.decoding)} {_pillow()}",
         }
 
     def decode_image(self, image: Image.Image) -> np.ndarray:
@@ -181,14 +181,14 @@ class ImageFolder:
         deviation = np.sqrt(np.maximum(0, index["squares"].mean(axis=0)[:channels] - mean**2))
         shas = Counter(picture.sha256 for picture in whole)
         return {
-            "skipped": {one.place: why for one in self.pictures if (why := self._reason(one))},
+            "skipped": {_readable(one.place): why for one in self.pictures if (why := self._reason(one))},
             "files": len(self.pictures),
             "files_read": self.files_read,
             "exact_duplicates": sum(count - 1 for count in shas.values()),
             "near_duplicates": len(shas) - len(members),
-            "leaking": [[picture.place for picture in part[:6]] for part in leaks[:50]],
+            "leaking": [[_readable(picture.place) for picture in part[:6]] for part in leaks[:50]],
             "leaks": len(leaks),
-            "of_two_classes": [[picture.place for picture in part[:6]] for part in mixed[:50]],
+            "of_two_classes": [[_readable(picture.place) for picture in part[:6]] for part in mixed[:50]],
             "sizes": {f"{width}x{height}": count for (width, height), count in sizes.most_common(20)},
             "mean": [round(float(value), 6) for value in mean],
             "deviation": [round(float(value), 6) for value in deviation],
@@ -294,6 +294,11 @@ _DECODERS = tuple(
     Path(__file__).parent / name
     for name in ("image_decoding.py", "decoded_cache.py", "near_duplicates.py", "../images.py")
 )
+
+
+def _readable(place: str) -> str:
+    """Return a file's place as text that a document can hold, whatever bytes its name has."""
+    return place.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _pillow() -> str:

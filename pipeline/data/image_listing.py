@@ -129,6 +129,7 @@ def _files(path: Path) -> Iterator[tuple[str, str, str]]:
     for split, classes in folders.items():
         refuse_names([unicodedata.normalize("NFC", folder.name) for folder in classes], path)
         for folder in classes:
+            _refuse_bytes(path, folder)
             count = 0
             for place in _below(folder, ()):
                 if place.suffix.lower() in suffixes:
@@ -141,6 +142,19 @@ def _files(path: Path) -> Iterator[tuple[str, str, str]]:
                     expected=f"files in every class folder that end as pictures do: {', '.join(sorted(suffixes)[:8])}…",
                     fix="add pictures, or remove the folder",
                 )
+
+
+def _refuse_bytes(path: Path, folder: Path) -> None:
+    """Raise DataError for a class whose name is no text: it stands in documents and on the screen."""
+    try:
+        folder.name.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"{path}: a class folder whose name is no UTF-8",
+            received=ascii(folder.name),
+            expected="names of UTF-8",
+            fix="rename the folder",
+        ) from error
 
 
 def _below(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:

@@ -40,6 +40,7 @@ WARM_UP_NS, LEAST_WARM_UP = 5_000_000, 3
 ROUND_NS, LEAST_INVOCATIONS, MOST_INVOCATIONS = 20_000_000, 5, 2000
 TOLERATED = 1 / 255  # how far values may lie outside a quantized input's range, as a share of it: an 8-bit step
 SATURATED_MAX = 0.01  # share of values that may lie further outside and are clipped; more is another scale, or raw data
+SATURATED_FEW, SATURATED_SHARE_OF_FEW = 3, 0.25  # of few values so many may, and no more than this share of them
 
 
 class Refused(Exception):
@@ -214,7 +215,8 @@ def check_samples(name: str, inputs: list[dict[str, Any]], samples: np.ndarray) 
         return
     # The range comes from the calibration draw, so that rare values outside it are honest data.
     outside = float(((samples < low - slack) | (samples > high + slack)).mean())
-    if not math.isfinite(lowest + highest) or outside > SATURATED_MAX:
+    few = min(SATURATED_FEW / samples.size, SATURATED_SHARE_OF_FEW)
+    if not math.isfinite(lowest + highest) or outside > max(SATURATED_MAX, few):
         raise Refused(
             "data",
             f"the samples exceed what the input of {name} can express",

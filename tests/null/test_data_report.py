@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import os
+import signal
+import time
+
 import numpy as np
 import pytest
 from cli import Project
@@ -96,3 +101,40 @@ def test_the_store_is_sound_and_cleaned_with_a_decoded_cache(project: Project) -
     assert list(project.root.rglob("rows.bin"))
     project.run("clean", "--store")
     assert not list(project.root.rglob("rows.bin"))
+
+
+def test_an_interrupted_decoding_ends_at_once_and_goes_on(project: Project) -> None:
+    """The pool of decoders gets the signal as well, as from a terminal."""
+    large = io.BytesIO()
+    Image.new("RGB", (3000, 3000), "red").save(large, "png")  # takes long to decode, and little room
+    for name in ("cat", "dog"):
+        target = project.root / "pictures" / name
+        target.mkdir(parents=True)
+        for index in range(100):
+            (target / f"{index}.png").write_bytes(large.getvalue() + f"{name}{index}".encode())
+    decoded = project.root / "artifacts" / "store" / "decoded"
+    process = project.start("data", "pictures")
+    deadline = time.monotonic() + 30
+    while not any(decoded.glob("*.lock")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(1.5)  # the decoders start
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=30) == 130
+    again = project.start("data", "pictures")  # no lock is left, and nothing half-written is in the way
+    time.sleep(1)
+    assert again.poll() is None
+    os.killpg(again.pid, signal.SIGKILL)
+
+
+def test_names_that_are_no_text(project: Project) -> None:
+    folder(project, {"cat": 40, "dog": 40})
+    os.rename(
+        os.fsencode(project.root / "pictures/cat/0.png"), os.fsencode(project.root / "pictures/cat") + b"/\xff.png"
+    )
+    (project.root / "pictures" / "dog" / os.fsdecode(b"\xfe.png")).write_bytes(b"broken")
+    (project.root / "pictures" / "data.toml").write_text("size = [12, 12]\nskip_max = 0.1\n")
+    document = project.run("data", "pictures", "--json").json("data")
+    assert list(document["details"]["skipped"]) == ["dog/\ufffd.png"]
+    os.mkdir(os.fsencode(project.root / "pictures") + b"/\xfd")
+    refused = project.run("data", "pictures", "--json", expect=2).json("error")
+    assert "UTF-8" in refused["error"]["expected"]

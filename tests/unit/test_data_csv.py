@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline import errors
 from pipeline.data import csv_file
 from pipeline.data._arrays import ArrayData
 from pipeline.errors import EXIT_REQUEST, RequestError
@@ -225,3 +226,10 @@ def test_an_error_beyond_the_first_thousand_rows_is_found(tmp_path: Path) -> Non
     lines[2100] = "word,1"
     with pytest.raises(RequestError, match="line 2102, column 'id': no number"):
         opened(tmp_path, "id,y\n" + "\n".join(lines))
+
+
+def test_decimal_commas_are_no_categories(tmp_path: Path) -> None:
+    rows = "".join(f"{number},{number % 7}5;{number};{'ab'[number % 2]}\n" for number in range(60))
+    with pytest.raises(errors.DataError, match="decimal commas") as caught:
+        opened(tmp_path, f"f;g;label\n{rows}")
+    assert "'f'" in caught.value.message

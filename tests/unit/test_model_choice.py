@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.errors import EXIT_REQUEST, PipelineError
 from pipeline.model_choice import default_network, model_choice
+from pipeline.scaffold import plain_name
 
 SHAPE = (64, 64, 3)
 CODE = """
@@ -123,3 +124,25 @@ def test_what_is_no_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert named in str(error)
     assert error.received
     assert error.expected
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        ("my flowers", "my_flowers"),
+        ("2026", "data_2026"),
+        ("class", "data_class"),
+        ("store", "data_store"),
+        ("猫", "data_4cc11d4e"),
+        ("x" * 250, "x" * 40 + "_0b3bd27d"),
+    ],
+)
+def test_the_name_of_data_is_plain_short_and_its_own(tmp_path: Path, folder: str, name: str) -> None:
+    (tmp_path / folder).mkdir()
+    found = plain_name(tmp_path / folder)
+    assert found.rpartition("_")[0] == name.rpartition("_")[0]
+    assert found == name or len(found) == len(name), "the end is a hash"
+    assert found.isidentifier()
+    other = tmp_path / (folder + "犬")[-80:]
+    other.mkdir()
+    assert plain_name(other) != found
