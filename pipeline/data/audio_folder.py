@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from pipeline.data._arrays import ArrayData, carve, settings_hash
+from pipeline.data._class_folders import class_folders
 from pipeline.data._labels import refuse_names, understand
 from pipeline.data._log_mel import frame_count, log_mel, mel_bands
 from pipeline.data._wav_format import BrokenWav, wav_header, wav_samples
@@ -42,10 +43,6 @@ if TYPE_CHECKING:
     import numpy as np
 
 DESCRIPTION = "a folder of .wav files, one subfolder a class, or train/, val/, test/ with class folders"
-
-_SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test"} | dict.fromkeys(
-    ("val", "valid", "validation", "dev"), "validation"
-)
 
 
 class Settings(DataSettings):
@@ -88,7 +85,7 @@ class Frames:
 
 def takes(path: Path) -> bool:
     """Whether `path` is a folder with .wav files in class folders."""
-    return path.is_dir() and any(_wavs(folder) for folders in _class_folders(path).values() for folder in folders)
+    return path.is_dir() and any(_wavs(folder) for folders in class_folders(path).values() for folder in folders)
 
 
 def open_data(path: Path) -> ArrayData:
@@ -139,22 +136,6 @@ def _hashes(path: Path, settings: Settings, clips: dict[str, list[Clip]]) -> dic
     return {"clips": hashlib.sha256(repr(listed).encode()).hexdigest(), "settings": settings_hash(settings)}
 
 
-def _class_folders(path: Path) -> dict[str, list[Path]]:
-    """Return {split: class folders}; all in "train" where there are no folders of splits."""
-    inside = _folders(path)
-    if inside and all(folder.name.casefold() in _SPLITS for folder in inside):
-        found: dict[str, list[Path]] = {}
-        for folder in inside:
-            found.setdefault(_SPLITS[folder.name.casefold()], []).extend(_folders(folder))
-        if any(found.values()):
-            return found
-    return {"train": inside}
-
-
-def _folders(path: Path) -> list[Path]:
-    return sorted(folder for folder in path.iterdir() if folder.is_dir() and folder.name[0] not in "._")
-
-
 def _wavs(folder: Path) -> list[Path]:
     return sorted(file for file in folder.iterdir() if file.suffix.lower() == ".wav" and file.is_file())
 
@@ -164,7 +145,7 @@ def _clips(path: Path) -> tuple[dict[str, list[Clip]], dict[str, str]]:
     clips: dict[str, list[Clip]] = {}
     broken: dict[str, str] = {}
     try:
-        for split, folders in _class_folders(path).items():
+        for split, folders in class_folders(path).items():
             refuse_names([folder.name for folder in folders], path)
             for folder in folders:
                 files = _wavs(folder)

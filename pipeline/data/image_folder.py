@@ -29,10 +29,11 @@ from filelock import FileLock
 from pydantic import Field
 
 from pipeline.data._arrays import carve, settings_hash
+from pipeline.data._class_folders import class_folders
 from pipeline.data._labels import understand
 from pipeline.data.decoded_cache import CachedSamples, Damaged, DecodedCache
 from pipeline.data.image_decoding import Decoding, Resize, decode_all, headers, sample_of
-from pipeline.data.image_listing import Picture, class_folders, hash_of_pictures, image_suffixes, list_pictures
+from pipeline.data.image_listing import Picture, hash_of_pictures, image_suffixes, list_pictures
 from pipeline.data.near_duplicates import groups
 from pipeline.data.settings import DataSettings, read_settings, settings_path
 from pipeline.errors import DataError

@@ -16,13 +16,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from pipeline.data._class_folders import class_folders
 from pipeline.data._labels import refuse_names
 from pipeline.errors import DataError
 from pipeline.files import sha256_of, write_whole
 
-_SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test"} | dict.fromkeys(
-    ("val", "valid", "validation", "dev"), "validation"
-)
 _SETTLED_NS = 2_000_000_000  # a file that changed so short before it was read may change again within one tick
 
 
@@ -36,22 +34,6 @@ class Picture(NamedTuple):
     label: str
     place: str  # below the folder, with /
     sha256: str
-
-
-def class_folders(path: Path) -> dict[str, list[Path]]:
-    """Return {split: class folders}; all in "train" where there are no folders of splits. Raises OSError."""
-    inside = _folders(path)
-    if inside and all(folder.name.casefold() in _SPLITS for folder in inside):
-        found: dict[str, list[Path]] = {}
-        for folder in inside:
-            found.setdefault(_SPLITS[folder.name.casefold()], []).extend(_folders(folder))
-        if any(found.values()):
-            return found
-    return {"train": inside}
-
-
-def _folders(path: Path) -> list[Path]:
-    return sorted(folder for folder in path.iterdir() if folder.is_dir() and folder.name[0] not in "._")
 
 
 def image_suffixes() -> frozenset[str]:
