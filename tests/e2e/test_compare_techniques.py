@@ -85,7 +85,10 @@ def test_rows_hold_what_is_in_the_files(compared: Path) -> None:
     assert rows["pcqat"]["distinct_values_per_channel"] <= 160, "kernels too small to cluster keep their values"
     assert rows["pcqat"]["zero_fraction"] > 0.55
     assert rows["pcqat"]["size_bytes"] < rows["float16"]["size_bytes"] < rows["float32"]["size_bytes"]
-    assert any("float16 weights are decoded to float32" in reason for reason in rows["float16"]["reasons"])
+    ours, theirs = (rows[name]["latency"]["p50_us_interval"] for name in ("float16", "float32"))
+    same_time = ours[0] <= theirs[1] and theirs[0] <= ours[1]  # as it is but for what other programs do meanwhile
+    told = any("float16 weights are decoded to float32" in reason for reason in rows["float16"]["reasons"])
+    assert told == same_time
     assert document["choice"] == "pcqat"
     assert rows["float16"]["fits_target"] is False
     for row in rows.values():

@@ -19,10 +19,12 @@ assert type(document).__name__ == "BuildDocument"
 
 def python(project: Project, code: str, cwd: Path | None = None, **environment: str) -> str:
     """Run a program in the project's folder, which has no terminal; it must print nothing that it did not say."""
+    # Tests before this one may have loaded TensorFlow here, which leaves its switch behind.
+    inherited = {name: value for name, value in project.environment.items() if name != "TF_USE_LEGACY_KERAS"}
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)],
         cwd=cwd or project.root,
-        env={**project.environment, **environment},
+        env={**inherited, **environment},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

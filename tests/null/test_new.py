@@ -272,10 +272,10 @@ def test_flags_that_do_not_go_together(project: Project, task: str, flags: tuple
 
 
 def test_data_of_an_odd_name_gets_a_plain_one(project: Project) -> None:
-    for name, plain in (("2024 tulips!.npz", "data_2024_tulips"), ("…npz.npz", "npz"), ("☂.npz", "data")):
+    for name, plain in (("2024 tulips!.npz", "data_2024_tulips"), ("…npz.npz", "npz_95bc5a96"), ("☂.npz", "data_")):
         pictures(project, f"data/{name}")
         document = project.run("build", "--target=null", f"--data=data/{name}", "--dry-run", "--json").json("plan")
-        assert document["workload"] == plain
+        assert document["workload"].startswith(plain), "a part of the hash keeps apart what lost its letters"
 
 
 def test_a_function_of_the_users_own_counts_with_its_neighbours(project: Project) -> None:
