@@ -21,7 +21,7 @@ from typing import Any
 
 from pipeline.errors import DiskFull, StepFailed, error_from, is_disk_full
 from pipeline.lookup import PACKAGE
-from pipeline.plan import EVALUATE, Plan, Stage, outside_inputs
+from pipeline.plan import EVALUATE, Plan, Stage, data_hashes, outside_inputs
 from pipeline.source import forget
 from pipeline.store import Entry, Store
 from pipeline.target import Target
@@ -122,7 +122,7 @@ def _make(
 def _refuse_changed(stage: Stage, workload: Workload) -> None:
     """Raise StepFailed when a file that the key names changed since: the output may be the newer file's."""
     forget()
-    now = outside_inputs(stage.step, stage.config, workload)
+    now = outside_inputs(stage.step, stage.config, workload, data_hashes(workload))
     changed = [
         name
         for part, hashes in now.items()

@@ -89,12 +89,13 @@ def make_plan(target: Target, workload: Workload, seed: int, root: Path | None =
         "output_dtype": target.output_dtype,
         "runner": evaluator,
     }
+    data = data_hashes(workload)
     chain: list[Stage] = []
     for index, entry in enumerate(target.recipe):
         step, config = _step(target, ("recipe", index), entry, given, root)
         previous = chain[-1] if chain else None
         _check_chain(target, index, step, previous)
-        chain.append(_stage(_unique(_short_name(step), chain), step, config, previous, workload))
+        chain.append(_stage(_unique(_short_name(step), chain), step, config, previous, workload, data))
     final = chain[-1]
     if final.produces != "tflite":
         raise BadTarget(
@@ -105,7 +106,7 @@ def make_plan(target: Target, workload: Workload, seed: int, root: Path | None =
         )
     if adds_slim(target):
         step, config = _step(target, ("slim",), {"step": SLIM}, given, root)
-        final = _stage(_unique(SLIM, chain), step, config, final, workload)
+        final = _stage(_unique(SLIM, chain), step, config, final, workload, data)
         chain.append(final)
     trained = next((stage for stage in chain if stage.produces == "keras"), None)
     for stage in chain:
@@ -121,7 +122,7 @@ def make_plan(target: Target, workload: Workload, seed: int, root: Path | None =
             expected="a step that gives tflite, such as quantize",
             fix='baseline = { step = "quantize", scheme = "float32" }',
         )
-    baseline = _stage(BASELINE, step, config, trained, workload)
+    baseline = _stage(BASELINE, step, config, trained, workload, data)
 
     import pipeline.evaluate as evaluate
 
@@ -129,9 +130,9 @@ def make_plan(target: Target, workload: Workload, seed: int, root: Path | None =
     version = {"runner_version": runner.VERSION}
     stages = (
         *chain,
-        _stage(EVALUATE, evaluate, evaluate.Config(**settings), final, workload, version),
+        _stage(EVALUATE, evaluate, evaluate.Config(**settings), final, workload, data, version),
         baseline,
-        _stage(EVALUATE_BASELINE, evaluate, evaluate.Config(**settings), baseline, workload, version),
+        _stage(EVALUATE_BASELINE, evaluate, evaluate.Config(**settings), baseline, workload, data, version),
     )
     return Plan(stages, final.name)
 
@@ -224,6 +225,7 @@ def _stage(
     config: BaseModel,
     follows: Stage | None,
     workload: Workload,
+    data: dict[str, str],
     extra: dict[str, Any] | None = None,
 ) -> Stage:
     parameters = config.model_dump(mode="json")
@@ -231,7 +233,7 @@ def _stage(
         "format": RECORD_FORMAT,
         "step": _short_name(step),
         "workload": workload.name,
-        **outside_inputs(step, config, workload),
+        **outside_inputs(step, config, workload, data),
         "config": {key: value for key, value in parameters.items() if key not in ("seed", *given_files(config))},
         "follows": [follows.key] if follows else [],
         "seed": parameters.get("seed"),
@@ -246,17 +248,22 @@ def given_files(config: BaseModel) -> dict[str, Path]:
     return {name: value for name, value in config if isinstance(value, Path)}
 
 
-def outside_inputs(step: ModuleType, config: BaseModel, workload: Workload) -> dict[str, dict[str, str]]:
-    """Return the part of a stage's record that comes from files: hashes of source and data as they are on disk."""
+def outside_inputs(
+    step: ModuleType, config: BaseModel, workload: Workload, data: dict[str, str]
+) -> dict[str, dict[str, str]]:
+    """Return the part of a stage's record that comes from files: hashes of source and data as they are on disk.
+
+    `data` are those of `data_hashes`, taken once for all stages of a plan: of many files they take a while.
+    """
     sources = [Path(str(step.__file__)), workload.source, Path(str(workload.task.__file__))]
     if step.PRODUCES == "tflite":
         sources.append(PACKAGE / "verify.py")  # what the file was held against before it was stored
     named = {f"config.{name}": _content_hash(path) for name, path in given_files(config).items()}
-    return {"source": source_hashes(*sources), "files": {**_data_hashes(workload), **named}}
+    return {"source": source_hashes(*sources), "files": {**data, **named}}
 
 
-def _data_hashes(workload: Workload) -> dict[str, str]:
-    """Return {name: SHA-256} of the workload's data files; files of one name share their entry."""
+def data_hashes(workload: Workload) -> dict[str, str]:
+    """Return {name: SHA-256} of the workload's data; files of one name share their entry."""
     hashes: dict[str, list[str]] = {}
     for path in workload.data_files:
         try:

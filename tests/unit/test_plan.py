@@ -186,6 +186,17 @@ def test_the_second_target_reuses_the_first_ones_training() -> None:
     assert changed(mobile, browser) == {"quantize", "slim", "evaluate"}
 
 
+def test_data_of_many_files_are_hashed_once_for_all_stages(tmp_path: Path) -> None:
+    project = copy_project(tmp_path / "project")
+    file = project / "workloads" / "grey.py"
+    counting = "HASHED = []\n\n\ndef data_hashes():\n    HASHED.append(1)\n    return {'pictures': '0' * 64}\n"
+    file.write_text(f"{file.read_text()}\n\n{counting}")
+    workload = load_workload("grey", project)
+    plan = make_plan(load_target("null", project), workload, 0, project)
+    assert all(stage.record["files"]["pictures"] == "0" * 64 for stage in plan.stages)
+    assert workload.module.HASHED == [1]
+
+
 def test_a_workload_shares_nothing_with_another() -> None:
     lenet, dense = (keys(make_plan(load_target("mobile"), load_workload(name), 0)) for name in ("mnist", "mnist_dense"))
     assert changed(lenet, dense) == set(lenet)
