@@ -48,7 +48,7 @@ def decode_image(image: Image.Image, input_shape: tuple[int, ...]) -> np.ndarray
     picture cannot be converted, or when `input_shape` is not that of a picture.
     """
     import numpy as np
-    from PIL import ExifTags, Image, ImageOps
+    from PIL import Image
 
     if len(input_shape) != 3 or input_shape[-1] not in (1, 3):
         raise BadImage(
@@ -59,9 +59,7 @@ def decode_image(image: Image.Image, input_shape: tuple[int, ...]) -> np.ndarray
         )
     height, width, channels = input_shape
     with _refusing("the picture cannot be converted"):
-        if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
-            image = ImageOps.exif_transpose(image)
-        image = _to_plain_mode(image)
+        image = upright(image)
         scale = min(width / image.width, height / image.height)
         size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
         # The triangle filter counts every source pixel and draws no halos; a far larger picture is
@@ -71,6 +69,20 @@ def decode_image(image: Image.Image, input_shape: tuple[int, ...]) -> np.ndarray
         alpha = image.getchannel("A") if image.mode == "RGBA" else None
         canvas.paste(image.convert("RGB"), ((width - size[0]) // 2, (height - size[1]) // 2), alpha)
         return np.array(canvas.convert("L" if channels == 1 else "RGB")).reshape(input_shape)
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Return the picture turned as EXIF says, in mode L, RGB or, where it has transparency, RGBA."""
+    from PIL import ImageOps
+
+    return _to_plain_mode(ImageOps.exif_transpose(image) if orientation(image) != 1 else image)
+
+
+def orientation(image: Image.Image) -> int:
+    """Return EXIF's orientation, 1 to 8: upright is 1, from 5 on height and width change places."""
+    from PIL import ExifTags
+
+    return image.getexif().get(ExifTags.Base.Orientation, 1)
 
 
 def looks_inverted(sample: np.ndarray) -> bool:

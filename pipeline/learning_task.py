@@ -18,6 +18,7 @@ A task is a module of `pipeline/learning_tasks/`, named by a workload's TASK. It
     agreement(outputs, reference, threshold) -> float   how far two sets of outputs agree, 1 is wholly
     apart(ours, theirs, threshold, step, operators) -> float [differing samples]   how far the answers that
                                 differ lie apart in ours, in steps of the output
+    probabilities(evidence) -> [n, labels]   how likely each label is, 0 to 1; None where the task has no such
     shown(evidence, names, threshold) -> [(answer, confidence or None), …]   for people
 
 Outputs are float arrays [n, …], those that `apart` gets are finite; `threshold` is a workload's THRESHOLD.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.scores import sigmoid, softmax
 from pipeline.target import Target
 from pipeline.target_runner import find_evaluator, settings_of
 from pipeline.workload import Workload
@@ -48,13 +47,7 @@ def predict(model: Path, image: Path, target: Target, workload: Workload, *, inv
 
 def _probabilities(evidence: np.ndarray, workload: Workload) -> dict[str, float]:
     """Return the probability of each label; empty where the task has none."""
-    if workload.task_name == "classification":
-        shares = softmax(evidence)[0]
-    elif workload.task_name == "multi_label":
-        shares = sigmoid(evidence)[0]
-    elif workload.task_name == "binary":
-        yes = float(sigmoid(evidence)[0])
-        shares = [1 - yes, yes]
-    else:
+    shares = workload.task.probabilities(evidence)
+    if shares is None:
         return {}
-    return {label: round(float(share), 4) for label, share in zip(workload.labels, shares, strict=True)}
+    return {label: round(float(share), 4) for label, share in zip(workload.labels, shares[0], strict=True)}

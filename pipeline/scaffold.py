@@ -8,7 +8,6 @@ project wrote itself keeps all but its first step.
 from __future__ import annotations
 
 import hashlib
-import importlib
 import keyword
 import math
 import os
@@ -75,11 +74,11 @@ class Brought:
 
 def look_at(name: str, data: str, model: str, weights: str) -> Brought:
     """Open the data and choose a model. Raises RequestError or a kind of it; nothing is written."""
-    from pipeline.data.kinds import KINDS, kind_of
+    from pipeline.data.kinds import KINDS, kind_of, open_any
 
     path = Path(os.path.abspath(Path(data).expanduser()))
     kind = kind_of(path)
-    source = importlib.import_module(f"pipeline.data.{KINDS[kind]}").open_data(path)
+    source = open_any(path, kind)
     choice = model_choice(model, kind, source.task, tuple(source.input_shape))
     given = Path(weights).expanduser().absolute() if weights else None
     if given and not given.is_file():

@@ -19,13 +19,13 @@ from pipeline.data._labels import refuse_empty_class, understand
 from pipeline.data.settings import DataSettings
 from pipeline.data.splits import Shares, split_of
 from pipeline.errors import DataError
+from pipeline.workload import SPLITS
 
 if TYPE_CHECKING:
     import numpy as np
 
     Splits = dict[str, tuple[np.ndarray, np.ndarray]]  # {split: (samples [n, …], labels)}
 
-SPLITS = ("train", "validation", "test")
 Scaling = Literal["unit", "signed", "standard"]
 _SMALL_INTEGERS = ("uint8", "uint16", "int8", "int16", "bool")
 

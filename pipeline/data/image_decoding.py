@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict
 from pipeline.data.decoded_cache import Decoded
 from pipeline.data.near_duplicates import features
 from pipeline.errors import DataError
+from pipeline.images import orientation, upright
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -49,18 +50,23 @@ class Header(NamedTuple):
 
 def headers(files: Iterable[Path]) -> list[Header]:
     """Return the headers of those files that are pictures."""
-    from PIL import ExifTags, Image
+    from PIL import Image
 
     found = []
     for file in files:
         try:
             with Image.open(file) as image:
-                turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
-                size = image.size if turned else image.size[::-1]
-                found.append(Header(size, image.mode in ("1", "L", "LA", "I", "I;16", "F")))
+                width, height = upright_size(image)
+                found.append(Header((height, width), image.mode in ("1", "L", "LA", "I", "I;16", "F")))
         except Exception:  # Pillow raises many kinds for a broken file; decoding says which
             continue
     return found
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Return width and height of the picture as it is shown."""
+    width, height = image.size
+    return (height, width) if orientation(image) >= 5 else (width, height)
 
 
 def sample_of(image: Image.Image, how: Decoding) -> Image.Image:
@@ -69,13 +75,9 @@ def sample_of(image: Image.Image, how: Decoding) -> Image.Image:
     crop: scaled until it covers the sample, what juts out cut off evenly; pad: scaled until it fits in, black beside
     it; fit: both sides scaled, each by its own factor.
     """
-    from PIL import ExifTags, Image, ImageOps
+    from PIL import Image, ImageOps
 
-    from pipeline.images import _to_plain_mode
-
-    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
-        image = ImageOps.exif_transpose(image)
-    image = _to_plain_mode(image)
+    image = upright(image)
     if image.mode == "RGBA":
         below = Image.new("RGB", image.size)
         below.paste(image.convert("RGB"), (0, 0), image.getchannel("A"))
@@ -96,7 +98,7 @@ def decode(file: tuple[str, str], how: Decoding) -> Decoded:
 
     Raises DataError for a file that changed since it was hashed, which says nothing of its content.
     """
-    from PIL import ExifTags, Image
+    from PIL import Image
 
     path, sha256 = file
     try:
@@ -110,11 +112,11 @@ def decode(file: tuple[str, str], how: Decoding) -> Decoded:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             image = Image.open(io.BytesIO(content))
-            width, height = image.size
-            if width * height > how.pixels_max:
-                return Decoded(sha256, broken=f"{width}×{height} pixels, more than pixels_max = {how.pixels_max}")
-            if image.getexif().get(ExifTags.Base.Orientation, 1) >= 5:
-                width, height = height, width
+            if image.width * image.height > how.pixels_max:
+                return Decoded(
+                    sha256, broken=f"{image.width}×{image.height} pixels, more than pixels_max = {how.pixels_max}"
+                )
+            width, height = upright_size(image)
             side = 2 * max(how.width, how.height)
             image.draft(None, (side, side))  # a JPEG is decoded at a half, a quarter or an eighth of its size
             sample = sample_of(image, how)

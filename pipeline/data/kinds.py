@@ -58,9 +58,9 @@ def kind_of(path: Path) -> str:
     )
 
 
-def open_any(path: Path) -> DataSource:
-    """Open the data at `path` with the reader that takes it. Raises DataError."""
-    source: DataSource = readers()[kind_of(path)].open_data(path)
+def open_any(path: Path, kind: str = "") -> DataSource:
+    """Open the data at `path` with the reader that takes it, or that of `kind`. Raises DataError."""
+    source: DataSource = readers()[kind or kind_of(path)].open_data(path)
     return source
 
 

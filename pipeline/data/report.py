@@ -17,12 +17,12 @@ from pipeline.data.kinds import kind_of, open_any
 from pipeline.data.source import DataSource
 from pipeline.data.streaming import chunks
 from pipeline.learning_task import find_task
+from pipeline.workload import SPLITS
 
 if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-SPLITS = ("train", "validation", "test")
 IMBALANCE_MAX = 10.0
 CLASSES_SHOWN, SAMPLES_SHOWN, CELL = 20, 10, 64
 SEPARATE_VALUES = 16  # on the last axis, beyond which mean and deviation are no channels
@@ -32,7 +32,8 @@ def report_on(path: Path, root: Path) -> DataReport:
     """Return the report on the data at `path`; writes `artifacts/data/<name>/contact_sheet.png`. Raises DataError."""
     import numpy as np
 
-    source = open_any(path)
+    kind = kind_of(path)
+    source = open_any(path, kind)
     counts: dict[str, SplitReport] = {}
     contents: dict[str, set[bytes]] = {}
     number, sums, squares = 0, np.zeros(1), np.zeros(1)
@@ -65,7 +66,7 @@ def report_on(path: Path, root: Path) -> DataReport:
         _write(sheet, place)
     return DataReport(
         path=str(path),
-        kind=kind_of(path),
+        kind=kind,
         task=source.task,
         labels=list(source.labels),
         input_shape=list(source.input_shape),

@@ -23,10 +23,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from pipeline.data._arrays import SPLITS, ArrayData, ArraySettings, linear, open_arrays, settings_hash
+from pipeline.data._arrays import ArrayData, ArraySettings, linear, open_arrays, settings_hash
 from pipeline.data.settings import read_settings
 from pipeline.errors import DataError, EnvironmentUnsuited
 from pipeline.files import sha256_of
+from pipeline.workload import SPLITS
 
 if TYPE_CHECKING:
     import numpy as np

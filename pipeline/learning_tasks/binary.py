@@ -66,9 +66,16 @@ def apart(ours: np.ndarray, theirs: np.ndarray, threshold: float, step: float, o
     return np.abs(ours[differ] - logit_of(threshold)).astype(np.float64) / step
 
 
-def shown(evidence: np.ndarray, names: tuple[str, ...], threshold: float) -> list[tuple[str, float | None]]:
-    """Return each sample's answer with the probability of that answer."""
+def probabilities(evidence: np.ndarray) -> np.ndarray:
+    import numpy as np
+
     from pipeline.scores import sigmoid
 
-    answered, yes = answers(evidence, threshold), sigmoid(evidence)
-    return [(names[answer], float(p if answer else 1 - p)) for answer, p in zip(answered, yes, strict=True)]
+    yes = sigmoid(evidence)
+    return np.stack([1 - yes, yes], axis=1)
+
+
+def shown(evidence: np.ndarray, names: tuple[str, ...], threshold: float) -> list[tuple[str, float | None]]:
+    """Return each sample's answer with the probability of that answer."""
+    answered = answers(evidence, threshold)
+    return [(names[a], float(row[a])) for a, row in zip(answered, probabilities(evidence), strict=True)]

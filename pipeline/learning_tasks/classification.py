@@ -65,9 +65,12 @@ def apart(ours: np.ndarray, theirs: np.ndarray, threshold: float, step: float, o
     return np.abs(ours[at, one[at]] - ours[at, other[at]]).astype(np.float64) / step
 
 
-def shown(evidence: np.ndarray, names: tuple[str, ...], threshold: float) -> list[tuple[str, float | None]]:
-    """Return each sample's class with its softmax."""
+def probabilities(evidence: np.ndarray) -> np.ndarray:
     from pipeline.scores import softmax
 
-    shares = softmax(evidence)
-    return [(names[int(row.argmax())], float(row.max())) for row in shares]
+    return softmax(evidence)
+
+
+def shown(evidence: np.ndarray, names: tuple[str, ...], threshold: float) -> list[tuple[str, float | None]]:
+    """Return each sample's class with its softmax."""
+    return [(names[int(row.argmax())], float(row.max())) for row in probabilities(evidence)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pipeline.learning_tasks.binary import agreement, answers, learning  # noqa: F401  (each label is a yes or no)
 from pipeline.scores import logit_of
 
 if TYPE_CHECKING:
@@ -27,23 +28,12 @@ def output_shape(names: tuple[str, ...], input_shape: tuple[int, ...]) -> tuple[
     return (len(names),)
 
 
-def learning(keras: Any) -> dict[str, Any]:
-    return {
-        "loss": keras.losses.BinaryCrossentropy(from_logits=True),
-        "metrics": [keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0)],
-    }
-
-
 def targets(prepared: Any, labels: Any) -> Any:
     return labels
 
 
 def evidence(outputs: np.ndarray, prepared: np.ndarray) -> np.ndarray:
     return outputs
-
-
-def answers(evidence: np.ndarray, threshold: float) -> np.ndarray:
-    return (evidence >= logit_of(threshold)).astype(int)
 
 
 def scores(evidence: np.ndarray, labels: np.ndarray, threshold: float) -> dict[str, float]:
@@ -59,11 +49,6 @@ def scores(evidence: np.ndarray, labels: np.ndarray, threshold: float) -> dict[s
     }
 
 
-def agreement(outputs: np.ndarray, reference: np.ndarray, threshold: float) -> float:
-    """Return the share of single answers that are the same at the threshold."""
-    return float((answers(outputs, threshold) == answers(reference, threshold)).mean())
-
-
 def apart(ours: np.ndarray, theirs: np.ndarray, threshold: float, step: float, operators: int) -> np.ndarray:
     """Of a sample's labels that differ, the one that lies furthest from the threshold counts."""
     import numpy as np
@@ -73,13 +58,17 @@ def apart(ours: np.ndarray, theirs: np.ndarray, threshold: float, step: float, o
     return distances[differ.any(axis=1)] / step
 
 
+def probabilities(evidence: np.ndarray) -> np.ndarray:
+    from pipeline.scores import sigmoid
+
+    return sigmoid(evidence)
+
+
 def shown(evidence: np.ndarray, names: tuple[str, ...], threshold: float) -> list[tuple[str, float | None]]:
     """Return each sample's labels, with the probability that all of them are right were they independent."""
     import numpy as np
 
-    from pipeline.scores import sigmoid
-
-    answered, held = answers(evidence, threshold), sigmoid(evidence)
+    answered, held = answers(evidence, threshold), probabilities(evidence)
     sure = np.where(answered == 1, held, 1 - held).prod(axis=1)
     texts = ["+".join(name for name, on in zip(names, row, strict=True) if on) or "none" for row in answered]
     return [(text, float(p)) for text, p in zip(texts, sure, strict=True)]

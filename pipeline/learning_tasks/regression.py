@@ -59,6 +59,10 @@ def apart(ours: np.ndarray, theirs: np.ndarray, threshold: float, step: float, o
     return steps_beyond(ours, theirs, step, operators)
 
 
+def probabilities(evidence: np.ndarray) -> None:
+    return None
+
+
 def shown(evidence: np.ndarray, names: tuple[str, ...], threshold: float) -> list[tuple[str, float | None]]:
     """Return each sample's values by name."""
     return [

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, Field
+
 from pipeline.errors import BadWorkload
 
 # Fine-tuning on little data sees few batches: statistics that follow slowly would still be the initial ones.
 MOMENTUM = 0.95
 LEAST_MAP = 4  # pixels a side: a map as small as this keeps its size, whatever the published stride
+
+
+class MobileNetOptions(BaseModel):
+    """What both MobileNets leave open."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    width: float = Field(1.0, gt=0, le=4, description="Width multiplier: share of the paper's filters, 0 to 4.")
+    dropout: float = Field(0.0, ge=0, lt=1, description="Share of features that training leaves out, 0 to 1.")
 
 
 def of_pictures(input_shape: tuple[int, ...], network: str, least: int = 8) -> tuple[int, int, int]:

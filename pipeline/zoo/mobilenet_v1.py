@@ -4,21 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
-
+from pipeline.zoo._blocks import MobileNetOptions as Options
 from pipeline.zoo._blocks import conv, depthwise, head, norm, of_pictures, stride_for
 
 DESCRIPTION = "MobileNetV1: pictures of any size, as wide as you like; the visual wake words network at width 0.25"
 SOURCE = "Howard et al. 2017, arXiv:1704.04861; layers named as in keras.applications"
 # Filters and stride of each separable convolution, the paper's table 1.
 BLOCKS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1))
-
-
-class Options(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    width: float = Field(1.0, gt=0, le=4, description="Width multiplier: share of the paper's filters, 0 to 4.")
-    dropout: float = Field(0.0, ge=0, lt=1, description="Share of features that training leaves out, 0 to 1.")
 
 
 def build(input_shape: tuple[int, ...], outputs: int, **options: Any) -> Any:

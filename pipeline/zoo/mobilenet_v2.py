@@ -4,21 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
-
+from pipeline.zoo._blocks import MobileNetOptions as Options
 from pipeline.zoo._blocks import conv, divisible, head, inverted_residual, norm, of_pictures, stride_for
 
 DESCRIPTION = "MobileNetV2: pictures of any size, as wide as you like; the usual start for a phone"
 SOURCE = "Sandler et al. 2018, arXiv:1801.04381; layers named as in keras.applications"
 # Expansion, filters, repeats and first stride, the paper's table 2.
 STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
-
-
-class Options(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    width: float = Field(1.0, gt=0, le=4, description="Width multiplier: share of the paper's filters, 0 to 4.")
-    dropout: float = Field(0.0, ge=0, lt=1, description="Share of features that training leaves out, 0 to 1.")
 
 
 def build(input_shape: tuple[int, ...], outputs: int, **options: Any) -> Any:

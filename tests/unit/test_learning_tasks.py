@@ -34,6 +34,12 @@ def test_every_task_is_whole(task: Any) -> None:
     assert len(task.apart(outputs, outputs, 0.5, 0.1, 3)) == 0
     assert len(task.apart(outputs, -outputs, 0.5, 1e-3, 3)) > 0
     assert len(task.shown(evidence, NAMES, 0.5)) == 20
+    shares = task.probabilities(evidence)
+    assert (shares is None) == (task in (regression, anomaly))
+    if shares is not None:
+        assert shares.shape == (20, len(NAMES))
+        assert 0 <= shares.min() <= shares.max() <= 1
+        assert task is multi_label or shares.sum(axis=1) == pytest.approx(np.ones(20))
 
 
 def test_an_unknown_task_names_the_nearest() -> None:

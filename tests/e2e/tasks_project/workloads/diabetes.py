@@ -2,7 +2,7 @@
 
 import numpy as np
 from sklearn.datasets import load_diabetes
-from tabular import dense, hash_of, splits
+from tabular import Rows, dense
 
 from pipeline.workload import Training
 
@@ -15,18 +15,8 @@ TRAINING = Training(epochs=150, batch_size=32, learning_rate=1e-2)
 
 _VALUES, _PROGRESSION = load_diabetes(return_X_y=True)
 _LABELS = (_PROGRESSION[:, None] / 100).astype(np.float32)
-
-
-def load(split):
-    return splits(_VALUES, _LABELS)[split]
-
-
-def preprocess(rows):
-    return rows
-
-
-def data_hashes():
-    return hash_of(_VALUES, _LABELS)
+ROWS = Rows(_VALUES, _LABELS)
+load, preprocess, data_hashes = ROWS.load, ROWS.preprocess, ROWS.data_hashes
 
 
 def build_model():

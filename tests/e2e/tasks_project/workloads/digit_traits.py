@@ -2,7 +2,7 @@
 
 import numpy as np
 from sklearn.datasets import load_digits
-from tabular import dense, hash_of, splits
+from tabular import Rows, dense
 
 from pipeline.workload import Training
 
@@ -15,18 +15,8 @@ TRAINING = Training(epochs=40, batch_size=32, learning_rate=3e-3)
 
 _VALUES, _DIGITS = load_digits(return_X_y=True)
 _LABELS = np.stack([_DIGITS % 2, _DIGITS > 4, np.isin(_DIGITS, (0, 6, 8, 9))], axis=1).astype(np.int64)
-
-
-def load(split):
-    return splits(_VALUES, _LABELS)[split]
-
-
-def preprocess(rows):
-    return rows
-
-
-def data_hashes():
-    return hash_of(_VALUES, _LABELS)
+ROWS = Rows(_VALUES, _LABELS)
+load, preprocess, data_hashes = ROWS.load, ROWS.preprocess, ROWS.data_hashes
 
 
 def build_model():

@@ -5,7 +5,7 @@ A malignant tumour that is missed costs more than a second look, so the answer i
 
 import numpy as np
 from sklearn.datasets import load_breast_cancer
-from tabular import dense, hash_of, splits
+from tabular import Rows, dense
 
 from pipeline.workload import Training
 
@@ -20,18 +20,8 @@ TRAINING = Training(epochs=30, batch_size=32, learning_rate=3e-3)
 
 _VALUES, _BENIGN = load_breast_cancer(return_X_y=True)
 _LABELS = (1 - _BENIGN).astype(np.int64)
-
-
-def load(split):
-    return splits(_VALUES, _LABELS)[split]
-
-
-def preprocess(rows):
-    return rows
-
-
-def data_hashes():
-    return hash_of(_VALUES, _LABELS)
+ROWS = Rows(_VALUES, _LABELS)
+load, preprocess, data_hashes = ROWS.load, ROWS.preprocess, ROWS.data_hashes
 
 
 def build_model():
