@@ -7,12 +7,14 @@
     │   ├── BadWorkload          2      a workload's module breaks the contract
     │   ├── BadModelFile         2      a file given as .tflite is none
     │   ├── BadImage             2      a file given as picture is none
-    │   └── DataError            2      a data file is missing or altered
+    │   ├── DataError            2      a data file is missing or altered
+    │   └── ReleaseRefused       2      a release that must not be made, published or used
     ├── StepFailed               4      a step ran and could not give what it promised
     │   ├── RunnerFailed         4      the interpreter's process failed or overran a limit
     │   ├── DiskFull             4      no space left for an output
     │   ├── SystemRefused        4      the system refused a file operation
-    │   └── EnvironmentUnsuited  4      TensorFlow or Keras is not as needed
+    │   ├── EnvironmentUnsuited  4      TensorFlow or Keras is not as needed
+    │   └── DestinationFailed    4      where a release is published or fetched from fails
     ├── Interrupted            130      Ctrl-C
     └── (verdicts are results, not errors: inconclusive exits 3, a failed budget exits 5)
 
@@ -103,6 +105,10 @@ class DataError(RequestError):
     code = "bad_data"
 
 
+class ReleaseRefused(RequestError):
+    code = "release_refused"
+
+
 class StepFailed(PipelineError):
     code = "step_failed"
 
@@ -126,6 +132,10 @@ class DiskFull(StepFailed):
 
 class EnvironmentUnsuited(StepFailed):
     code = "environment_unsuited"
+
+
+class DestinationFailed(StepFailed):
+    code = "destination_failed"
 
 
 class SystemRefused(StepFailed):
