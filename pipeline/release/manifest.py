@@ -112,7 +112,7 @@ class ReleaseManifest(Document):
     @model_validator(mode="after")
     def _sound(self) -> ReleaseManifest:
         names = [file.name for file in self.all_files()]
-        if len(names) > FILES_MAX or len(set(name.casefold() for name in names)) != len(names):
+        if len(names) > FILES_MAX or len({name.casefold() for name in names}) != len(names):
             raise ValueError(f"at most {FILES_MAX} files of different names are expected")
         for target in self.targets:
             model = next((file for file in target.files if file.role == "model"), None)
