@@ -1,0 +1,83 @@
+"""From a picture to the file's input and from its output to an answer, as data that any language can follow.
+
+Where a workload's preprocess() works pixel by pixel it is a table of 256 values a channel, found by asking it for
+each value of a pixel and held against it on test samples, bit by bit. The scale and zero point of the input are in
+it already, by the very function with which every number of the release was measured.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pipeline.runners._host_child import quantized
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from pipeline.inspect import Inspection, TensorFacts
+    from pipeline.workload import Workload
+
+SCHEMA_VERSION = 1
+COMPARED = 64  # test samples on which table and preprocess() have to agree
+MODES = {1: "L", 3: "RGB"}
+
+
+def preprocessing(workload: Workload, inspection: Inspection, samples: Any) -> dict[str, Any]:
+    """Return the document `<stem>.preprocessing.json`.
+
+    inspection: of the file that ships. samples: raw test samples [n, …].
+    """
+    import numpy as np
+
+    taken, given = inspection.inputs[0], inspection.outputs[0]
+    raw = np.asarray(samples[: min(COMPARED, len(samples))])
+    table, reason = _table(workload, raw)
+    stored = None if table is None else [quantized(row, _details(taken)).tolist() for row in table]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "input": {
+            "shape": list(taken.shape[1:]),
+            "mode": MODES.get(workload.input_shape[-1]) if len(workload.input_shape) == 3 else None,
+            "dtype": taken.dtype,
+            "scale": taken.scale,
+            "zero_point": taken.zero_point,
+        },
+        "resize": _resize(workload) if table is not None else None,
+        "table": stored,
+        "reason": reason,
+        "output": {
+            "dtype": given.dtype,
+            "scale": given.scale,
+            "zero_point": given.zero_point,
+            "task": workload.task_name,
+            "threshold": workload.threshold,
+        },
+    }
+
+
+def _table(workload: Workload, raw: np.ndarray) -> tuple[list[np.ndarray] | None, str]:
+    """Return float32 [256] for each channel, or None and why there is no such table."""
+    import numpy as np
+
+    shape = workload.input_shape
+    if raw.dtype != np.uint8 or raw.shape[1:] != shape or len(shape) != 3 or shape[-1] not in MODES:
+        return None, "samples are no pictures of 8 bits a channel: the workload's preprocess() is the reference"
+    flat = np.broadcast_to(np.arange(256, dtype=np.uint8)[:, None, None, None], (256, *shape))
+    table = workload.preprocess(np.ascontiguousarray(flat))[:, 0, 0, :].T  # [channels, 256]
+    looked_up = np.stack([table[channel][raw[..., channel]] for channel in range(shape[-1])], axis=-1)
+    if not np.array_equal(looked_up, workload.preprocess(raw)):
+        return None, "preprocess() does not work pixel by pixel: the workload's source is the reference"
+    return list(table), ""
+
+
+def _resize(workload: Workload) -> dict[str, Any] | None:
+    """Return how pictures of another size become samples; None where only the workload knows."""
+    decode = getattr(workload.module, "decode_image", None)
+    source = getattr(decode, "__self__", None)  # a reader of pictures, whose method it is
+    fit = getattr(getattr(source, "decoding", None), "resize", None) if decode else "pad"
+    return {"fit": fit, "resample": "bilinear", "background": 0} if fit else None
+
+
+def _details(tensor: TensorFacts) -> dict[str, Any]:
+    scaled = tensor.scale is not None
+    return {"dtype": tensor.dtype, "quantization": (tensor.scale, tensor.zero_point) if scaled else (0.0, 0)}
