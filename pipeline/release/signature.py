@@ -3,7 +3,7 @@
 `model.sig` is a Sigstore bundle (https://docs.sigstore.dev/about/bundle/) whose DSSE envelope
 (https://github.com/secure-systems-lab/dsse/blob/v1.0.0/protocol.md) holds an in-toto statement with the SHA-256 of
 every file (https://github.com/ossf/model-signing-spec). It is written by `model-signing`, whose own command verifies
-it as well: `model_signing verify key FOLDER --signature FOLDER/model.sig --public-key KEY`.
+it as well: `model_signing verify key FOLDER --signature FOLDER/model.sig --public_key KEY`.
 
 Here it is read without that library, by `cryptography` alone: a few files of a release can be trusted before the
 others are there, `.gitattributes` and its like are no exception to "every file", and it takes a tenth of the time.
