@@ -40,8 +40,6 @@ def collect(
 
     Raises ReleaseRefused for what a device's tools made and is no longer as build.json says.
     """
-    from pipeline.inspect import inspect_file
-
     folder = project.folder(workload.name, target.name)
     stem = f"{workload.name}-{target.name}-{version}"
     found: dict[str, tuple[Role, bytes | Path]] = {
@@ -50,7 +48,7 @@ def collect(
         f"{stem}.labels.txt": ("labels", _labels(workload)),
     }
     test_samples, _ = workload.load("test")
-    described = preprocessing(workload, inspect_file(folder / ARTIFACT), test_samples)
+    described = preprocessing(workload, folder / ARTIFACT)
     found[f"{stem}.preprocessing.json"] = ("preprocessing", (json.dumps(described) + "\n").encode())
     found |= _device_files(target, workload, build, folder, stem, project)
     for name in found:

@@ -70,7 +70,6 @@ def make_release(options: ReleaseOptions, project: Project, watch: Watch) -> Rel
     stays, and the same command goes on from there.
     """
     from pipeline.release.documents import ReleaseDocument
-    from pipeline.release.open_destination import open_destination
     from pipeline.release.signature import load_signing_key
 
     refuse_version(options.version)
@@ -79,7 +78,7 @@ def make_release(options: ReleaseOptions, project: Project, watch: Watch) -> Rel
     refuse_unclean(git)
     refuse_taken_tag(project.root, options.version, git)
     refuse_without_changelog(project.root, options.version)
-    destination = open_destination(options.to, options.patience) if options.to else None
+    destination = _opened(options)
     learned = load_workload(options.workload, project.root)
     builds = _builds(options, learned, project)
     plans = _plans(builds, learned, project)
@@ -129,6 +128,14 @@ def make_release(options: ReleaseOptions, project: Project, watch: Watch) -> Rel
         sha256sums=sha256_of(place / CHECKSUMS),
         manifest=manifest,
     )
+
+
+def _opened(options: ReleaseOptions) -> Destination | None:
+    if not options.to:
+        return None
+    from pipeline.release.open_destination import open_destination
+
+    return open_destination(options.to, options.patience)
 
 
 def _published(

@@ -7,6 +7,7 @@ it already, by the very function with which every number of the release was meas
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.runners._host_child import quantized
@@ -14,7 +15,7 @@ from pipeline.runners._host_child import quantized
 if TYPE_CHECKING:
     import numpy as np
 
-    from pipeline.inspect import Inspection, TensorFacts
+    from pipeline.flatbuffer import Tensor
     from pipeline.workload import Workload
 
 SCHEMA_VERSION = 1
@@ -22,14 +23,18 @@ COMPARED = 64  # test samples on which table and preprocess() have to agree
 MODES = {1: "L", 3: "RGB"}
 
 
-def preprocessing(workload: Workload, inspection: Inspection, samples: Any) -> dict[str, Any]:
-    """Return the document `<stem>.preprocessing.json`.
+def preprocessing(workload: Workload, model: Path) -> dict[str, Any]:
+    """Return the document `<stem>.preprocessing.json` of the file that ships, a `.tflite` of the workload.
 
-    inspection: of the file that ships. samples: raw test samples [n, …].
+    Raises BadModelFile for a file that is none.
     """
     import numpy as np
 
-    taken, given = inspection.inputs[0], inspection.outputs[0]
+    from pipeline.flatbuffer import read_model
+
+    graph = read_model(model).subgraphs[0]
+    taken, given = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
+    samples, _ = workload.load("test")
     raw = np.asarray(samples[: min(COMPARED, len(samples))])
     table, reason = _table(workload, raw)
     stored = None if table is None else [quantized(row, _details(taken)).tolist() for row in table]
@@ -39,16 +44,14 @@ def preprocessing(workload: Workload, inspection: Inspection, samples: Any) -> d
             "shape": list(taken.shape[1:]),
             "mode": MODES.get(workload.input_shape[-1]) if len(workload.input_shape) == 3 else None,
             "dtype": taken.dtype,
-            "scale": taken.scale,
-            "zero_point": taken.zero_point,
+            **_scale_and_zero_point(taken),
         },
         "resize": _resize(workload) if table is not None else None,
         "table": stored,
         "reason": reason,
         "output": {
             "dtype": given.dtype,
-            "scale": given.scale,
-            "zero_point": given.zero_point,
+            **_scale_and_zero_point(given),
             "task": workload.task_name,
             "threshold": workload.threshold,
         },
@@ -78,6 +81,13 @@ def _resize(workload: Workload) -> dict[str, Any] | None:
     return {"fit": fit, "resample": "bilinear", "background": 0} if fit else None
 
 
-def _details(tensor: TensorFacts) -> dict[str, Any]:
-    scaled = tensor.scale is not None
-    return {"dtype": tensor.dtype, "quantization": (tensor.scale, tensor.zero_point) if scaled else (0.0, 0)}
+def _scale_and_zero_point(tensor: Tensor) -> dict[str, float | int | None]:
+    """Return those of a whole tensor; None where it is not quantized."""
+    scaled = bool(tensor.scale)
+    return {"scale": tensor.scale[0] if scaled else None, "zero_point": tensor.zero_point[0] if scaled else None}
+
+
+def _details(tensor: Tensor) -> dict[str, Any]:
+    """Return what the interpreter tells of a tensor, as the runner reads it."""
+    scaled = bool(tensor.scale)
+    return {"dtype": tensor.dtype, "quantization": (tensor.scale[0], tensor.zero_point[0]) if scaled else (0.0, 0)}
