@@ -10,8 +10,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.runners._host_child import quantized
-
 if TYPE_CHECKING:
     import numpy as np
 
@@ -31,6 +29,7 @@ def preprocessing(workload: Workload, model: Path) -> dict[str, Any]:
     import numpy as np
 
     from pipeline.flatbuffer import read_model
+    from pipeline.runners._host_child import quantized  # imports the interpreter
 
     graph = read_model(model).subgraphs[0]
     taken, given = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
