@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import os
@@ -222,14 +223,16 @@ def test_every_part_of_the_bundle_is_needed_in_its_form(signed):
         keys = list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else []
         return [place for key in keys for place in [(value, key), *places(value[key])]]
 
-    tolerated = {"tlogEntries", "keyid", "hint", "publicKey"}  # neither signed nor used
+    unsigned = {"tlogEntries", "keyid", "hint", "publicKey", "verificationMaterial"}  # and decide nothing
     tried = 0
     for holder, key in places(bundle):
         kept = holder[key]
         for other in (None, 7, [], {}, "!"):
             holder[key] = other
             content = json.dumps(bundle).encode()
-            if key in tolerated:
+            if key in unsigned:
+                with contextlib.suppress(ReleaseRefused):
+                    signed_hashes(content, public)
                 continue
             refusal(lambda content=content: signed_hashes(content, public))
             tried += 1
@@ -337,7 +340,7 @@ def test_a_password_that_is_not_needed_does_no_harm(tmp_path, monkeypatch):
 
 def test_without_a_key_the_commands_that_make_one_are_told_and_work(tmp_path, monkeypatch):
     text = refusal(lambda: load_signing_key(""))
-    commands = [command for command in re.findall(r"`(openssl [^`]+)`", text)]
+    commands = re.findall(r"`(openssl [^`]+)`", text)
     assert len(commands) == 2
     make = [*shlex.split(commands[0]), "-pass", "env:RELEASE_SIGNING_PASSWORD"]
     read = [*shlex.split(commands[1]), "-passin", "env:RELEASE_SIGNING_PASSWORD"]
@@ -399,7 +402,7 @@ def test_no_text_of_a_key_is_told(tmp_path, monkeypatch, capfd):
     text = private.read_text()
     told = repr(load_signing_key(str(private)))
     damaged = tmp_path / "damaged.pem"
-    for content in (text.replace("PRIVATE", "OTHER"), text[:120], text.replace("\n", "")):
+    for content in (text.replace("PRIVATE", "OTHER"), text[:120], text.replace("MI", "M")):
         damaged.write_text(content)
         told += refusal(lambda: load_signing_key(str(damaged)))
         monkeypatch.setenv("RELEASE_SIGNING_KEY", content)
