@@ -51,9 +51,10 @@ def _front_matter(facts: ReleaseFacts) -> str:
     if dataset := _line(card.dataset):
         fields["datasets"] = [dataset]
     fields["metrics"] = sorted({_HUB_METRICS.get(name, name) for one in facts.targets for name in one.scores})
-    fields["model-index"] = [_indexed(facts, target) for target in facts.targets]
     # Not in ASCII: JSON's pairs of escapes for one character are two characters in YAML.
     lines = [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in fields.items()]
+    index = json.dumps([_indexed(facts, target) for target in facts.targets], ensure_ascii=False, indent=2)
+    lines.append("model-index: " + index.replace("\n", "\n  "))  # what goes on over lines is indented in YAML
     return "\n".join(["---", *lines, "---", ""])
 
 
@@ -64,16 +65,17 @@ def _indexed(facts: ReleaseFacts, target: ReleasedTarget) -> dict[str, Any]:
         return {
             "task": {"type": target.task},
             "dataset": {"type": dataset, "name": dataset, "split": split},
+            # The target in each name, since the hub's library reads all results into one list.
             "metrics": [
                 *(
-                    {"type": _HUB_METRICS.get(name, name), "name": name, "value": scores[name]}
+                    {"type": _HUB_METRICS.get(name, name), "name": f"{name}, {target.target}", "value": scores[name]}
                     for name in sorted(scores)
                 ),
                 *more,
             ],
         }
 
-    size = {"type": "size_bytes", "name": "size of the file in bytes", "value": target.size_bytes}
+    size = {"type": "size_bytes", "name": f"size in bytes, {target.target}", "value": target.size_bytes}
     results = [result("test", target.scores, size)]
     if target.validation_scores:
         results.append(result("validation", target.validation_scores))
