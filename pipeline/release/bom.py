@@ -56,7 +56,7 @@ def _components(facts: ReleaseFacts, files: list[ReleasedFile]) -> dict[str, Any
     licenses = [DisjunctiveLicense(id=known, name=None if known else card.license)] if card.license else []
     authors = [OrganizationalContact(name=name) for name in card.authors]
     whole = Component(
-        type=ComponentType.FILE,
+        type=ComponentType.APPLICATION,
         name=facts.workload,
         version=facts.version,
         bom_ref="release",
@@ -67,13 +67,16 @@ def _components(facts: ReleaseFacts, files: list[ReleasedFile]) -> dict[str, Any
         ],
     )
     document = Bom(metadata=BomMetaData(timestamp=facts.created, component=whole, authors=authors))
-    libraries: dict[tuple[str, str], Component] = {}
-    for name, version in {pair for build in facts.builds.values() for pair in build.versions.items()}:
-        kind = "generic" if name == "python" else "pypi"
-        purl = PackageURL(type=kind, name=re.sub(r"[-_.]+", "-", name).lower(), version=version)
-        libraries[name, version] = Component(
-            type=ComponentType.LIBRARY, name=name, version=version, bom_ref=str(purl), purl=purl
-        )
+    libraries: dict[str, Component] = {}
+    used: dict[str, list[str]] = {}  # by target
+    for target, build in facts.builds.items():
+        for name, version in build.versions.items():
+            kind = "generic" if name == "python" else "pypi"
+            purl = PackageURL(type=kind, name=re.sub(r"[-_.]+", "-", name).lower(), version=version)
+            used.setdefault(target, []).append(str(purl))
+            libraries[str(purl)] = Component(
+                type=ComponentType.LIBRARY, name=name, version=version, bom_ref=str(purl), purl=purl
+            )
     data = []
     for name, text in facts.data.items():
         hashes = hashes_in(text)
@@ -88,25 +91,23 @@ def _components(facts: ReleaseFacts, files: list[ReleasedFile]) -> dict[str, Any
             )
         )
     models = []
-    for target in facts.targets:
+    for released in facts.targets:
         model = Component(
             type=ComponentType.MACHINE_LEARNING_MODEL,
-            name=target.model,
+            name=released.model,
             version=facts.version,
-            bom_ref=f"model:{target.target}",
+            bom_ref=f"model:{released.target}",
             description=facts.description or None,
-            hashes=[hashed(target.sha256)],
+            hashes=[hashed(released.sha256)],
             licenses=licenses,
             authors=authors,
             properties=[
-                Property(name="target", value=target.target),
-                Property(name="size_bytes", value=str(target.size_bytes)),
+                Property(name="target", value=released.target),
+                Property(name="size_bytes", value=str(released.size_bytes)),
             ],
         )
         models.append(model)
-        build = facts.builds.get(target.target)
-        used = [libraries[pair] for pair in build.versions.items()] if build else []
-        document.register_dependency(model, [*used, *data])
+        document.register_dependency(model, [*(libraries[ref] for ref in used.get(released.target, [])), *data])
     document.register_dependency(whole, models)
     names = {target.model for target in facts.targets}
     others = [

@@ -44,35 +44,38 @@ def model_card(facts: ReleaseFacts) -> str:
 def _front_matter(facts: ReleaseFacts) -> str:
     card = facts.card
     fields: dict[str, Any] = {}
-    if card.license:  # the hub writes identifiers in lower case, and knows names of others only beside "other"
-        plain = re.fullmatch(r"[A-Za-z0-9.+-]+", card.license)
-        fields |= {"license": card.license.lower()} if plain else {"license": "other", "license_name": card.license}
+    if license := _line(card.license):  # the hub has identifiers in lower case, and names of others beside "other"
+        plain = re.fullmatch(r"[A-Za-z0-9.+-]+", license)
+        fields |= {"license": license.lower()} if plain else {"license": "other", "license_name": license}
     fields |= {"library_name": "litert", "tags": ["tflite", "litert", *sorted({one.task for one in facts.targets})]}
-    if card.dataset:
-        fields["datasets"] = [card.dataset]
+    if dataset := _line(card.dataset):
+        fields["datasets"] = [dataset]
     fields["metrics"] = sorted({_HUB_METRICS.get(name, name) for one in facts.targets for name in one.scores})
-    fields["model-index"] = [_indexed(facts, target) for target in facts.targets]
-    lines = [f"{name}: {json.dumps(value, ensure_ascii=True)}" for name, value in fields.items()]
+    # Not in ASCII: JSON's pairs of escapes for one character are two characters in YAML.
+    lines = [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in fields.items()]
+    index = json.dumps([_indexed(facts, target) for target in facts.targets], ensure_ascii=False, indent=2)
+    lines.append("model-index: " + index.replace("\n", "\n  "))  # what goes on over lines is indented in YAML
     return "\n".join(["---", *lines, "---", ""])
 
 
 def _indexed(facts: ReleaseFacts, target: ReleasedTarget) -> dict[str, Any]:
-    dataset = facts.card.dataset or facts.workload
+    dataset = _line(facts.card.dataset) or _line(facts.workload)
 
     def result(split: str, scores: dict[str, float], *more: dict[str, Any]) -> dict[str, Any]:
         return {
             "task": {"type": target.task},
             "dataset": {"type": dataset, "name": dataset, "split": split},
+            # The target in each name, since the hub's library reads all results into one list.
             "metrics": [
                 *(
-                    {"type": _HUB_METRICS.get(name, name), "name": name, "value": scores[name]}
+                    {"type": _HUB_METRICS.get(name, name), "name": f"{name}, {target.target}", "value": scores[name]}
                     for name in sorted(scores)
                 ),
                 *more,
             ],
         }
 
-    size = {"type": "size_bytes", "name": "size of the file in bytes", "value": target.size_bytes}
+    size = {"type": "size_bytes", "name": f"size in bytes, {target.target}", "value": target.size_bytes}
     results = [result("test", target.scores, size)]
     if target.validation_scores:
         results.append(result("validation", target.validation_scores))
@@ -82,11 +85,14 @@ def _indexed(facts: ReleaseFacts, target: ReleasedTarget) -> dict[str, Any]:
 def _heading(facts: ReleaseFacts) -> str:
     count = len(facts.targets)
     files = f"{count} TFLite file{'s' if count != 1 else ''}, one for each target"
-    lines = [f"# {_text(facts.workload)} {facts.version}", f"{files}. Every score below was measured on these files."]
+    lines = [
+        f"# {_text(facts.workload)} {facts.version}",
+        f"{files}. A target's scores were measured on its file here.",
+    ]
     if facts.description:
         lines.insert(1, _prose(facts.description))
-    lines.append(f"Authors: {', '.join(map(_text, facts.card.authors)) or 'not stated'}.")
-    lines.append(f"License: {_text(facts.card.license) or 'not stated'}.")
+    authors = ", ".join(map(_text, facts.card.authors)) or "not stated"
+    lines.append(_items([f"Authors: {authors}", f"License: {_text(facts.card.license) or 'not stated'}"]))
     return "\n\n".join(lines)
 
 
@@ -94,15 +100,15 @@ def _data(facts: ReleaseFacts) -> str:
     dataset = _text(facts.card.dataset) or "not stated"
     tests = sorted({target.test_samples for target in facts.targets})
     facts_of_it = [
-        f"Dataset: {dataset}.",
-        f"Training samples: {facts.training_samples:,}.",
-        f"Samples of the test split, which nothing was chosen by: {' or '.join(f'{count:,}' for count in tests)}.",
-        f"Shape of one sample: {' × '.join(map(str, facts.input_shape))}.",
+        f"Dataset: {dataset}",
+        f"Training samples: {facts.training_samples:,}",
+        f"Samples of the test split, which nothing was chosen by: {' or '.join(f'{count:,}' for count in tests)}",
+        f"Shape of one sample: {' × '.join(map(str, facts.input_shape))}",
     ]
     if facts.labels:
         shown = ", ".join(map(_text, facts.labels[:50]))
         more = f" and {len(facts.labels) - 50:,} more" if len(facts.labels) > 50 else ""
-        facts_of_it.append(f"Labels ({len(facts.labels):,}): {shown}{more}.")
+        facts_of_it.append(f"Labels ({len(facts.labels):,}): {shown}{more}")
     rows = [(_code(name), _code(" ".join(hashes_in(text)) or text)) for name, text in sorted(facts.data.items())]
     parts = ["## Data", _prose(facts.card.data), _items(facts_of_it)]
     return "\n\n".join([*parts, _table(("file of the data", "SHA-256"), rows)] if rows else parts)
@@ -137,8 +143,8 @@ def _contents(facts: ReleaseFacts) -> str:
         [
             "## What is in it",
             _table(head, rows),
-            "Intervals in brackets hold the true value with 95% confidence: of accuracy Wilson's, of latency by "
-            "bootstrap over processes. The float32 file is the uncompressed model.",
+            "In brackets are 95% intervals: of accuracy Wilson's, of latency the benchmark's. The float32 file is the "
+            "one of the uncompressed model, which is no part of this release.",
         ]
     )
 
@@ -170,8 +176,8 @@ def _latency(target: ReleasedTarget) -> str:
 
 
 def _overall(target: ReleasedTarget) -> str:
-    missing = "<br>latency budgets not measured on device" if target.not_measured_on_device else ""
-    return f"{target.verdict}{missing}"
+    missing = ", ".join(map(_code, target.not_measured_on_device))
+    return f"{target.verdict}<br>not measured on device: {missing}" if missing else target.verdict
 
 
 def _budgets(facts: ReleaseFacts) -> str:
@@ -238,7 +244,13 @@ def _limits(facts: ReleaseFacts) -> str:
         name = _text(target.target)
         if target.not_measured_on_device:
             budgets = ", ".join(map(_code, target.not_measured_on_device))
-            known.append(f"{name}: {budgets} not measured on device; the numbers are from {_text(target.measured_on)}.")
+            elsewhere = any(
+                verdict.measured is not None
+                for verdict in target.verdicts
+                if verdict.metric in target.not_measured_on_device
+            )
+            numbers = f"; the numbers are from {_text(target.measured_on)}" if elsewhere else ""
+            known.append(f"{name}: {budgets} not measured on device{numbers}.")
         undecided = [verdict.metric for verdict in target.verdicts if verdict.verdict == "inconclusive"]
         if undecided:
             budgets = ", ".join(map(_code, undecided))
@@ -257,35 +269,38 @@ def _use(facts: ReleaseFacts) -> str:
     example = facts.targets[0] if facts.targets else None
     parts = [
         "## How to check and use it",
-        f"`{SIGNATURE}` is an OpenSSF model signature over all other files, made with a key; `{CHECKSUMS}` and "
-        f"`{MANIFEST}` have the SHA-256 of each. In this folder, with the publisher's public key outside it:",
+        f"`{SIGNATURE}` is an OpenSSF model signature over all other files, made with a key. `{CHECKSUMS}` has the "
+        f"SHA-256 of each but itself and the signature, and `{MANIFEST}` what was measured. In this folder, with the "
+        "publisher's public key outside it:",
         "```sh\n"
         f"sha256sum --check {CHECKSUMS}\n"
         f"model_signing verify key . --signature {SIGNATURE} --public_key ../release-key.pub\n"
         "```",
         "`invoke verify-release --from=URL --key=release-key.pub` of the edge deployment pipeline checks all of it, "
-        "and measures the scores again.",
+        "and asks every file for its answers to the first samples of the test split again.",
     ]
     if example:
         files = {file.role: file.name for file in example.files}
         named = [f"{_code(name)} ({role})" for role, name in files.items() if role in ("labels", "preprocessing")]
-        beside = f" What goes in and what comes out is described in {' and '.join(named)}." if named else ""
+        beside = f" What goes in and what comes out is in {' and '.join(named)}." if named else ""
         parts.append(
-            f"Any TFLite interpreter runs the files, such as ai-edge-litert.{beside} `{CONSUMER}` shows how, with "
-            "ai-edge-litert, numpy and pillow alone."
+            f"A TFLite interpreter runs the files, such as ai-edge-litert.{beside} `{CONSUMER}` does it for pictures, "
+            "with ai-edge-litert, numpy and pillow alone."
         )
     return "\n\n".join(parts)
 
 
 def _origin(facts: ReleaseFacts) -> str:
-    origin = [f"Git commit: {_code(facts.commit)}{', with changes that are in no commit' if facts.dirty else ''}."]
+    changed = ", with changes that are in no commit" if facts.dirty else ""
+    origin = [f"Git commit: {_code(facts.commit)}{changed}"]
     if facts.repository:
-        origin.append(f"Repository: {_code(facts.repository)}.")
+        origin.append(f"Repository: {_code(facts.repository)}")
     seeds = ", ".join(f"{_text(name)} {build.seed}" for name, build in sorted(facts.builds.items()))
     if seeds:
-        origin.append(f"Seeds: {seeds}.")
-    origin.append(f"Previous release: {facts.previous or 'none'}.")
-    origin.append(f"Recipes, library versions and inputs: `{PROVENANCE}` (SLSA v1), `{BOM}` (CycloneDX 1.6).")
+        origin.append(f"Seeds: {seeds}")
+    origin.append(f"Previous release: {facts.previous or 'none'}")
+    origin.append(f"Recipes, versions of libraries, hashes of all inputs: `{PROVENANCE}` (SLSA v1)")
+    origin.append(f"Bill of materials: `{BOM}` (CycloneDX 1.6)")
     return "## Where it comes from\n\n" + _items(origin)
 
 
@@ -297,15 +312,18 @@ def _prose(text: str) -> str:
 
 def _text(text: str) -> str:
     """Return a user's text for one line of Markdown, in which nothing is markup."""
-    line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
-    line = re.sub(r"([\\`*_{}\[\]<>#|~&$!])", r"\\\1", line)
+    line = re.sub(r"([\\`*_{}\[\]<>#|~&$!])", r"\\\1", _line(text))
     return re.sub(r"^([-+=]|\d+(?=[.)]))", r"\\\1" if re.match(r"[-+=]", line) else r"\1\\", line)
 
 
 def _code(text: str) -> str:
     """Return a text as code, which holds no markup; in a table a bar would end the cell."""
-    line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
-    return f"`{line.replace('`', chr(39)).replace('|', '/')}`"
+    return f"`{_line(text).replace('`', chr(39)).replace('|', '/')}`"
+
+
+def _line(text: str) -> str:
+    """Return a text in one line, without characters that have no form, such as controls and lone surrogates."""
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
 
 
 def _number(value: float) -> str:

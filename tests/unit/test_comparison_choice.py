@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.comparison.choice import accuracy_is_sure, choose, mcnemar, pareto_front, why_not, wilson_interval
@@ -17,7 +17,6 @@ from tests.comparison_rows import row
 FLOAT = row("float32", size_bytes=100_000, p50_us=40, fits_target=False)
 
 
-@settings(deadline=None)  # the first call imports SciPy
 @given(st.integers(1, 1000), st.data())
 def test_wilsons_interval_holds_the_share_and_narrows(samples: int, data: st.DataObject) -> None:
     correct = data.draw(st.integers(0, samples))
@@ -30,6 +29,14 @@ def test_wilsons_interval_holds_the_share_and_narrows(samples: int, data: st.Dat
 def test_wilsons_interval_is_the_published_one() -> None:
     # Newcombe 1998, Statistics in Medicine 17, table I, method 3: 81 of 263 gives 0.2553 to 0.3662.
     assert wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+
+
+def test_the_interval_is_scipy_s() -> None:
+    from scipy.stats import binomtest
+
+    for correct, samples in ((0, 1), (1, 1), (0, 40), (40, 40), (3, 7), (9_951, 10_000), (1, 10**6)):
+        expected = binomtest(correct, samples).proportion_ci(method="wilson")
+        assert wilson_interval(correct, samples) == pytest.approx((expected.low, expected.high), rel=1e-9, abs=1e-12)
 
 
 def test_mcnemar_counts_what_only_one_of_both_gets_right() -> None:
