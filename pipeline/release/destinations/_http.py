@@ -21,6 +21,7 @@ from pipeline.errors import DestinationFailed, EnvironmentUnsuited, PipelineErro
 from pipeline.release.destination import CHUNK_BYTES, Patience, without_secrets
 
 ANSWER_BYTES_MAX = 8_000_000  # of one that is read whole, such as a list of releases
+SLOWEST = 1_000  # bytes/s that an answer must come with, or it hangs
 REDIRECTS_MAX = 5
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 T = TypeVar("T")
@@ -81,16 +82,12 @@ class Client:
         """
 
         def attempt() -> Answer:
-            deadline = time.monotonic() + 2 * self.patience.seconds
             with self._once(method, url, headers or {}, body) as response:
                 content = bytearray()
                 for part in _parts(response, self.patience):
                     content += part
                     if len(content) > ANSWER_BYTES_MAX:
                         raise self.failed(f"an answer of more than {ANSWER_BYTES_MAX:,} bytes")
-                    # Each part came in time, but a server that sends one byte at a time hangs all the same.
-                    if time.monotonic() > deadline:
-                        raise _TryAgain("an answer that does not end")
                 return Answer(response.status_code, response.headers, bytes(content))
 
         answer = self._attempts(attempt, before_again)
@@ -104,7 +101,7 @@ class Client:
         while at < size:
             began = at
             try:
-                with self._attempts(lambda: self._range(url, at, headers or {}), lambda: None) as response:
+                with self._attempts(lambda at=at: self._range(url, at, headers or {}), lambda: None) as response:
                     behind = at if response.status_code == 200 else 0  # the server does not do ranges
                     for part in _parts(response, self.patience):
                         behind, part = max(0, behind - len(part)), part[behind:]
@@ -293,12 +290,20 @@ class _network_errors:
 
 
 def _parts(response: Any, patience: Patience) -> Iterator[bytes]:
-    """Yield the body as it comes. Raises _TryAgain where it is cut."""
+    """Yield the body as it comes. Raises _TryAgain where it is cut, or slower than SLOWEST: one byte at a time may
+    come in time each, and hangs all the same."""
+    waited, got = 0.0, 0
     while True:
+        began = time.monotonic()
         with _network_errors(patience):
             part = response.raw.read1(CHUNK_BYTES)
         if not part:
             return
+        waited, got = waited + time.monotonic() - began, got + len(part)
+        if waited > patience.seconds:
+            if got < SLOWEST * waited:
+                raise _TryAgain(f"an answer slower than {SLOWEST:,} bytes/s")
+            waited, got = 0.0, 0
         yield part
 
 

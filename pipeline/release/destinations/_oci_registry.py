@@ -61,7 +61,7 @@ class Repository:
         if self.client.ask("HEAD", f"{self.base}/blobs/{blob.digest}", ok=(200, 404)).status == 200:
             return
         headers = {"Content-Type": "application/octet-stream"}
-        for attempt in range(1, self.client.patience.attempts + 1):
+        for _ in range(self.client.patience.attempts):
             begun = self.client.ask("POST", f"{self.base}/blobs/uploads/", ok=(202,))
             where = urljoin(self.base, begun.headers.get("Location", ""))
             if not is_safe(where, self.origin):
@@ -71,7 +71,7 @@ class Repository:
             answer = self.client.ask("PUT", where, headers=headers, body=content, ok=(201, 404, 416))
             if answer.status == 201:
                 return
-        raise self.client.failed(f"status {answer.status} for an upload, {attempt} times")
+        raise self.client.failed(f"status {answer.status} for an upload, each time")
 
     def stream(self, blob: Blob, name: str, offset: int = 0) -> Iterator[bytes]:
         """Yield a blob from a byte on. Read from 0, it is hashed: DestinationFailed where it is not what its digest
