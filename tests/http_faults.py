@@ -36,6 +36,7 @@ class FaultyHandler(BaseHTTPRequestHandler):
     """Serves `respond`, which gives (status, headers, body), but for the server's `faults`."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # headers and body are two writes
     server: FaultyServer
 
     def respond(self, body: bytes) -> tuple[int, Mapping[str, str], bytes]:

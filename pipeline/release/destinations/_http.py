@@ -9,6 +9,7 @@ doubles, never longer than `Patience.longest_wait`. Redirects are followed here 
 from __future__ import annotations
 
 import email.utils
+import functools
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -101,7 +102,7 @@ class Client:
         while at < size:
             began = at
             try:
-                with self._attempts(lambda at=at: self._range(url, at, headers or {}), lambda: None) as response:
+                with self._attempts(functools.partial(self._range, url, at, headers or {}), lambda: None) as response:
                     behind = at if response.status_code == 200 else 0  # the server does not do ranges
                     for part in _parts(response, self.patience):
                         behind, part = max(0, behind - len(part)), part[behind:]
