@@ -6,6 +6,7 @@ import json
 import sys
 from pathlib import Path
 
+from pipeline.ci_document import CiDocument
 from pipeline.documents import (
     BenchCompareDocument,
     BenchDocument,
@@ -49,6 +50,7 @@ DOCUMENTS: dict[str, type[Document]] = {
     "new": NewDocument,
     "data": DataDocument,
     "check": CheckDocument,
+    "ci": CiDocument,
     "clean": CleanDocument,
     "release": ReleaseDocument,
     "release_manifest": ReleaseManifest,

@@ -11,7 +11,17 @@ from typing import Any, Literal
 
 from invoke import Collection, Task, task
 
-from pipeline.task_frame import BROUGHT, PLAN_HELP, exits, help_for, planned, request, show, target_list
+from pipeline.task_frame import (
+    BROUGHT,
+    DEFAULT_WORKLOAD,
+    PLAN_HELP,
+    exits,
+    help_for,
+    planned,
+    request,
+    show,
+    target_list,
+)
 
 
 def _step_task(step: str, summary: str) -> Task:
@@ -120,6 +130,35 @@ def _build_several(
         watch.close()
     show(document, json, "print_builds")
     return exit_code(document.verdict)
+
+
+@task(
+    help=help_for(
+        "workload",
+        "json",
+        targets="names of targets, separated by commas, or all",
+        junit="file that the verdicts are written to as JUnit XML",
+        summary="file that the verdicts, and the changes against main, are written to as Markdown",
+        against="folder with main's earlier artifacts/, or with what lies in one",
+    )
+)
+@exits
+def ci(context, targets="all", workload="", junit="", summary="", against="", json=False):
+    """Build every target, whatever becomes of the others, and write reports; exit with the worst of them."""
+    from pipeline.ci import ci as run_ci
+    from pipeline.lookup import project_root
+    from pipeline.project import open_project
+    from pipeline.report.terminal import terminal_watch
+
+    root, watch = project_root(), terminal_watch()
+    names, learned = target_list(targets, workload), workload or DEFAULT_WORKLOAD
+    reports = {"junit": junit, "summary": summary}
+    try:
+        document, code = run_ci(names, learned, open_project(root, watch), watch, against=against, **reports)
+    finally:
+        watch.close()
+    show(document, json, "print_summary", "summary")
+    return code
 
 
 @task(
@@ -445,7 +484,7 @@ def clean(context, store=False, dry_run=False, json=False):
 
 
 def _collection() -> Collection:
-    building = (train, prune, quantize, convert, build, bench, compare, sensitivity, predict)
+    building = (train, prune, quantize, convert, build, ci, bench, compare, sensitivity, predict)
     collection = Collection(*building, inspect, check, new, data, targets, clean, release)
     store = Collection("store")
     store.add_task(store_list, name="list", default=True)
