@@ -73,7 +73,7 @@ def changes_since(previous: Previous, collected: Collected) -> Collected:
             fix="release to where no earlier version lies, or mend what is published",
         ) from error
     scores = (collected.build.scores, collected.row.test_samples)
-    found = changes(collected.build, build, scores if before.test_samples == collected.row.test_samples else None)  # type: ignore[arg-type]
+    found = changes(collected.build, build, scores if before.test_samples == collected.row.test_samples else None)
     return replace(collected, row=collected.row.model_copy(update={"changes": found}))
 
 
