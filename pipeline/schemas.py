@@ -28,7 +28,7 @@ from pipeline.documents import (
     StoreDocument,
     TargetsDocument,
 )
-from pipeline.release.documents import ReleaseDocument
+from pipeline.release.documents import FetchDocument, ReleaseDocument, VerifyReleaseDocument
 from pipeline.release.manifest import ReleaseManifest
 
 DOCUMENTS: dict[str, type[Document]] = {
@@ -53,6 +53,8 @@ DOCUMENTS: dict[str, type[Document]] = {
     "ci": CiDocument,
     "clean": CleanDocument,
     "release": ReleaseDocument,
+    "fetch": FetchDocument,
+    "verify_release": VerifyReleaseDocument,
     "release_manifest": ReleaseManifest,
     "error": ErrorDocument,
 }

@@ -432,6 +432,75 @@ def release(
     show(document, json, "print_release", "release")
 
 
+@task(
+    name="verify-release",
+    help=help_for(
+        "json",
+        **{"from": "where it was published, or a release's own folder"},
+        key="the publisher's public key in PEM; left out: release.pub in the project's root",
+        version="the version, or latest",
+        quick="leave out running the files over the test split again",
+        timeout="seconds that the other side is waited for, each time",
+    ),
+)
+@exits
+def verify_release(context, from_, key="", version="latest", quick=False, timeout="30", json=False):
+    """Check hashes, signature, provenance and BOM of a release, and run its files again; exit 5 if one scores otherwise."""
+    from pipeline.lookup import project_root
+    from pipeline.release.patience import patience
+    from pipeline.release.verify_release import VerifyOptions
+    from pipeline.release.verify_release import verify_release as verify
+    from pipeline.report.terminal import terminal_watch
+    from pipeline.verdict import exit_code
+
+    options = VerifyOptions(source=from_, key=key, version=version, quick=quick, patience=patience(timeout))
+    watch = terminal_watch()
+    try:
+        document = verify(options, project_root(), watch)
+    finally:
+        watch.close()
+    show(document, json, "print_verified", "release")
+    return exit_code(document.verdict)
+
+
+@task(
+    help=help_for(
+        "json",
+        **{"from": "where it was published"},
+        target="name of a target of the release",
+        version="the version, or latest",
+        to="folder that gets <version>/ with the files",
+        key="the publisher's public key in PEM; left out: release.pub in the project's root",
+        allow_rollback="take a latest release that is older than one seen before",
+        timeout="seconds that the other side is waited for, each time",
+    )
+)
+@exits
+def fetch(context, from_, target, version="latest", to=".", key="", allow_rollback=False, timeout="30", json=False):
+    """Fetch a target's files of a published release, each verified before it appears."""
+    from pipeline.lookup import project_root
+    from pipeline.release.fetch import FetchOptions
+    from pipeline.release.fetch import fetch as fetch_files
+    from pipeline.release.patience import patience
+    from pipeline.report.terminal import terminal_watch
+
+    options = FetchOptions(
+        source=from_,
+        target=target,
+        version=version,
+        to=to,
+        key=key,
+        allow_rollback=allow_rollback,
+        patience=patience(timeout),
+    )
+    watch = terminal_watch()
+    try:
+        document = fetch_files(options, project_root(), watch)
+    finally:
+        watch.close()
+    show(document, json, "print_fetched", "release")
+
+
 @task(help=help_for("json"))
 @exits
 def targets(context, json=False):
@@ -485,7 +554,7 @@ def clean(context, store=False, dry_run=False, json=False):
 
 def _collection() -> Collection:
     building = (train, prune, quantize, convert, build, ci, bench, compare, sensitivity, predict)
-    collection = Collection(*building, inspect, check, new, data, targets, clean, release)
+    collection = Collection(*building, inspect, check, new, data, targets, clean, release, verify_release, fetch)
     store = Collection("store")
     store.add_task(store_list, name="list", default=True)
     store.add_task(store_verify, name="verify")

@@ -42,7 +42,9 @@ class Patience:
 class PublishedRelease(Protocol):
     """One version as it lies at a destination."""
 
-    version: str
+    @property
+    def version(self) -> str:
+        """Which version it is asked for as."""
 
     def read(self, name: str, limit: int) -> bytes:
         """Return a small file whole. Raises ReleaseRefused where it is missing or longer than `limit` bytes."""

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.text import Text
 
 from pipeline.learning_task import in_words
-from pipeline.release.documents import ReleaseDocument
+from pipeline.release.documents import FetchDocument, ReleaseDocument, VerifyReleaseDocument
 from pipeline.release.manifest import ReleasedTarget
 from pipeline.report.tables import console_on_stdout, table_of
 
@@ -39,3 +39,27 @@ def remarks(target: ReleasedTarget) -> list[str]:
         if verdict.verdict == "inconclusive":
             said.append(f"inconclusive: {verdict.metric} {verdict.note}".strip())
     return said
+
+
+def print_fetched(document: FetchDocument) -> None:
+    """Print a FetchDocument: the model's path last, so that it is easy to find."""
+    console = console_on_stdout()
+    console.print(Text(f"release    {document.version} of {document.source}"))
+    console.print(Text(f"signature  {document.signature}"))
+    console.print(Text(f"files      {len(document.files)}, {len(document.fetched)} of them fetched now"))
+    console.print(Text(f"model      {document.model}"))
+
+
+def print_verified(document: VerifyReleaseDocument) -> None:
+    """Print a VerifyReleaseDocument, a line for each check."""
+    console = console_on_stdout()
+    for check in document.checks:
+        console.print(Text(f"{check.name:<12}{check.detail}"))
+    for one in document.remeasured:
+        measured = in_words(one.metric, one.measured[one.metric])
+        published = in_words(one.metric, one.published[one.metric])
+        word = "as published" if one.agrees else f"published: {published}"
+        console.print(Text(f"{one.target}: {one.metric} {measured} of {one.samples:,} test samples, {word}"))
+    if not document.remeasured:
+        console.print(Text("the files were not run again (--quick)"))
+    console.print(Text(f"{document.verdict}: {document.version} of {document.source}"))
