@@ -152,6 +152,7 @@ def file_of(document: dict[str, Any]) -> dict[str, Any]:
 ALTERATIONS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "a hash": lambda one: model_of(one)["hashes"][0].update(content="0" * 64),
     "no hash": lambda one: model_of(one).pop("hashes"),
+    "a hash of another kind": lambda one: model_of(one)["hashes"][0].update(alg="SHA3-256"),
     "another name": lambda one: model_of(one).update(name="other.tflite"),
     "a model less": lambda one: one["components"].remove(model_of(one)),
     "a model more": lambda one: one["components"].append(model_of(one) | {"bom-ref": "x", "name": "more.tflite"}),
