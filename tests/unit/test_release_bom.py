@@ -7,13 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from release_facts import manifest_of, release_facts, released_file, released_target, sha256
 
 from pipeline.errors import EnvironmentUnsuited, ReleaseRefused
 from pipeline.release.bom import bom, check_bom
 from pipeline.release.facts import CardText, ReleaseFacts
 from pipeline.release.manifest import BOM, ReleaseManifest
 from pipeline.verdict import Verdict
+from tests.release_facts import manifest_of, release_facts, released_file, released_target, sha256
 
 
 def made(facts: ReleaseFacts | None = None) -> tuple[dict[str, Any], ReleaseManifest]:

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 import yaml
-from comparison_rows import row
 from markdown_it import MarkdownIt
-from release_facts import COMMIT, DEVICE, NOT_ON_DEVICE, SIZE, latency, release_facts, released_target, sha256
 
 from pipeline.documents import CompareDocument
 from pipeline.regression import Change
 from pipeline.release.facts import CardText, ReleaseFacts
 from pipeline.release.model_card import model_card
 from pipeline.verdict import Verdict
+from tests.comparison_rows import row
+from tests.release_facts import COMMIT, DEVICE, NOT_ON_DEVICE, SIZE, latency, release_facts, released_target, sha256
 
 ODD = (
     '<script>alert(1)</script> [x](http://example.org) **b** _e_ `c` | d "q" : y\n---\n# head\n===\n\n- item\n\n'
@@ -277,9 +277,9 @@ def test_the_commands_that_it_tells_check_the_release(tmp_path):
     """Run as they stand there, they pass on a signed release and fail on an altered one."""
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-    from release_folders import write_release
 
     from pipeline.release.signature import SigningKey, sign
+    from tests.release_folders import write_release
 
     private = ec.generate_private_key(ec.SECP256R1())
     folder = write_release(tmp_path)

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from release_facts import COMMIT, manifest_of, release_facts, released_file, sha256
 
 from pipeline.errors import ReleaseRefused
 from pipeline.release.manifest import PROVENANCE, ReleaseManifest
 from pipeline.release.provenance import check_provenance, provenance
+from tests.release_facts import COMMIT, manifest_of, release_facts, released_file, sha256
 
 
 def made(**changed: Any) -> tuple[dict[str, Any], ReleaseManifest]:

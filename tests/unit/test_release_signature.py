@@ -25,12 +25,12 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
 )
-from release_folders import write_release
 
 from pipeline.errors import EnvironmentUnsuited, ReleaseRefused
 from pipeline.release import signature
 from pipeline.release.manifest import SIGNATURE
 from pipeline.release.signature import load_signing_key, sign, signed_hashes, verify_signature
+from tests.release_folders import write_release
 
 PASSWORD = "correct horse"
 
