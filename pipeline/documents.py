@@ -1,14 +1,11 @@
 """What `--json` prints and `build.json` holds: one model a document, each with a published schema.
 
-`docs/schemas/<document>.json` are made from these models by `python -m pipeline.documents`.
+`docs/schemas/<document>.json` are made from these models by `python -m pipeline.schemas`, where all are listed.
 A change that breaks a reader raises SCHEMA_VERSION.
 """
 
 from __future__ import annotations
 
-import json
-import sys
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -423,39 +420,3 @@ class ErrorDocument(Document):
     """What any task prints with `--json` when it fails."""
 
     error: ErrorDetail = Field(description="What went wrong.")
-
-
-DOCUMENTS: dict[str, type[Document]] = {
-    "build": BuildDocument,
-    "builds": BuildsDocument,
-    "bench": BenchDocument,
-    "bench_compare": BenchCompareDocument,
-    "plan": PlanDocument,
-    "train": StageDocument,
-    "prune": StageDocument,
-    "quantize": StageDocument,
-    "convert": ConvertDocument,
-    "compare": CompareDocument,
-    "predict": PredictDocument,
-    "inspect": InspectDocument,
-    "targets": TargetsDocument,
-    "store": StoreDocument,
-    "sensitivity": SensitivityDocument,
-    "new": NewDocument,
-    "data": DataDocument,
-    "check": CheckDocument,
-    "clean": CleanDocument,
-    "error": ErrorDocument,
-}
-
-
-def schema_text(name: str) -> str:
-    """Return the published JSON schema of a document."""
-    return json.dumps(DOCUMENTS[name].model_json_schema(mode="serialization"), indent=2, sort_keys=True) + "\n"
-
-
-if __name__ == "__main__":
-    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "docs/schemas")
-    folder.mkdir(parents=True, exist_ok=True)
-    for document in DOCUMENTS:
-        (folder / f"{document}.json").write_text(schema_text(document), encoding="utf-8")

@@ -31,6 +31,7 @@ RECORD_FORMAT = 1
 STEP_MARKER = "PRODUCES"
 STEP_CONTRACT = ("Config", "CONSUMES", "PRODUCES", "LIBRARIES", "run")
 SLIM = "slim"  # the step that a target with a budget of size has without asking
+METADATA = "metadata"  # comes last: steps that write a file anew leave out what no interpreter computes with
 BASELINE, EVALUATE, EVALUATE_BASELINE = "baseline", "evaluate", "evaluate_baseline"
 
 
@@ -95,7 +96,11 @@ def make_plan(target: Target, workload: Workload, seed: int, root: Path | None =
         step, config = _step(target, ("recipe", index), entry, given, root)
         previous = chain[-1] if chain else None
         _check_chain(target, index, step, previous)
-        chain.append(_stage(_unique(_short_name(step), chain), step, config, previous, workload, data))
+        if _short_name(step) == METADATA and adds_slim(target):
+            chain.append(_slim_stage(target, given, root, chain, workload, data))
+        chain.append(
+            _stage(_unique(_short_name(step), chain), step, config, chain[-1] if chain else None, workload, data)
+        )
     final = chain[-1]
     if final.produces != "tflite":
         raise BadTarget(
@@ -104,9 +109,8 @@ def make_plan(target: Target, workload: Workload, seed: int, root: Path | None =
             expected="a last step that gives tflite, such as quantize",
             fix='add [[recipe]] step = "quantize" at the end',
         )
-    if adds_slim(target):
-        step, config = _step(target, ("slim",), {"step": SLIM}, given, root)
-        final = _stage(_unique(SLIM, chain), step, config, final, workload, data)
+    if adds_slim(target) and _short_name(final.step) != METADATA:
+        final = _slim_stage(target, given, root, chain, workload, data)
         chain.append(final)
     trained = next((stage for stage in chain if stage.produces == "keras"), None)
     for stage in chain:
@@ -166,7 +170,23 @@ def adds_slim(target: Target) -> bool:
 
 def whole_recipe(target: Target) -> tuple[dict[str, Any], ...]:
     """Return the recipe as it is run, the slim step that was added included."""
-    return (*target.recipe, {"step": SLIM}) if adds_slim(target) else target.recipe
+    if not adds_slim(target):
+        return target.recipe
+    last = [entry for entry in target.recipe[-1:] if entry.get("step") == METADATA]
+    return (*target.recipe[: len(target.recipe) - len(last)], {"step": SLIM}, *last)
+
+
+def _slim_stage(
+    target: Target,
+    given: dict[str, Any],
+    root: Path | None,
+    chain: list[Stage],
+    workload: Workload,
+    data: dict[str, str],
+) -> Stage:
+    """Return the slim step that was added, behind what is in the chain."""
+    step, config = _step(target, (SLIM,), {"step": SLIM}, given, root)
+    return _stage(_unique(SLIM, chain), step, config, chain[-1], workload, data)
 
 
 def _step(
@@ -197,9 +217,16 @@ def _step(
 
 def _check_chain(target: Target, index: int | None, step: ModuleType, previous: Stage | None) -> None:
     received = previous.produces if previous else None
+    place = "baseline" if index is None else f"recipe[{index}]"
+    if previous and _short_name(previous.step) == METADATA:
+        raise BadTarget(
+            f"{target.path}: {place}: nothing comes after {METADATA!r}",
+            received=f"{_short_name(step)!r} after {METADATA!r}",
+            expected=f"{METADATA!r} as the last step, since others write the file anew without it",
+            fix=f"move {METADATA!r} to the end of the recipe",
+        )
     if received == step.CONSUMES:
         return
-    place = "baseline" if index is None else f"recipe[{index}]"
     before = f"{previous.name!r} before it gives {received}" if previous else "nothing comes before it"
     name = _short_name(step)
     wanted = f"follows a step that gives {step.CONSUMES}" if step.CONSUMES else "comes first"

@@ -64,7 +64,9 @@ def load_earlier(path: Path) -> BuildDocument | BenchResult:
 
 
 def changes(
-    now: BenchResult, before: BuildDocument | BenchResult, scores: tuple[dict[str, float], int] | None = None
+    now: BuildDocument | BenchResult,
+    before: BuildDocument | BenchResult,
+    scores: tuple[dict[str, float], int] | None = None,
 ) -> list[Change]:
     """Return every metric that both have. scores: of the file now, and of how many samples."""
     found = [_exact("size_bytes", before.size_bytes, now.size_bytes)]
@@ -89,7 +91,7 @@ def changes(
     return found
 
 
-def _not_comparable(now: BenchResult, before: BuildDocument | BenchResult) -> str:
+def _not_comparable(now: BuildDocument | BenchResult, before: BuildDocument | BenchResult) -> str:
     """Return why times do not compare; "" where they do."""
     if now.device.runner != before.device.runner or now.device.device != before.device.device:
         return f"measured on {before.device.device.name} ({before.device.runner}) before, or with other versions"

@@ -11,7 +11,17 @@ from typing import Any, Literal
 
 from invoke import Collection, Task, task
 
-from pipeline.task_frame import BROUGHT, PLAN_HELP, exits, help_for, planned, request, show, target_list
+from pipeline.task_frame import (
+    BROUGHT,
+    DEFAULT_WORKLOAD,
+    PLAN_HELP,
+    exits,
+    help_for,
+    planned,
+    request,
+    show,
+    target_list,
+)
 
 
 def _step_task(step: str, summary: str) -> Task:
@@ -120,6 +130,35 @@ def _build_several(
         watch.close()
     show(document, json, "print_builds")
     return exit_code(document.verdict)
+
+
+@task(
+    help=help_for(
+        "workload",
+        "json",
+        targets="names of targets, separated by commas, or all",
+        junit="file that the verdicts are written to as JUnit XML",
+        summary="file that the verdicts, and the changes against main, are written to as Markdown",
+        against="folder with main's earlier artifacts/, or with what lies in one",
+    )
+)
+@exits
+def ci(context, targets="all", workload="", junit="", summary="", against="", json=False):
+    """Build every target, whatever becomes of the others, and write reports; exit with the worst of them."""
+    from pipeline.ci import ci as run_ci
+    from pipeline.lookup import project_root
+    from pipeline.project import open_project
+    from pipeline.report.terminal import terminal_watch
+
+    root, watch = project_root(), terminal_watch()
+    names, learned = target_list(targets, workload), workload or DEFAULT_WORKLOAD
+    reports = {"junit": junit, "summary": summary}
+    try:
+        document, code = run_ci(names, learned, open_project(root, watch), watch, against=against, **reports)
+    finally:
+        watch.close()
+    show(document, json, "print_summary", "summary")
+    return code
 
 
 @task(
@@ -342,6 +381,57 @@ def check(context, model, target="all", workload="", json=False):
     return 0 if document.possible else EXIT_REQUEST
 
 
+@task(
+    help=help_for(
+        "workload",
+        "json",
+        version="MAJOR.MINOR.PATCH, which CHANGELOG.md has and no tag of another commit",
+        targets="names of built targets, separated by commas; left out: all that are built",
+        to="folder, fsspec URL, s3://, gs://, oci://, github://OWNER/REPO or hf-layout://DIR; left out: nowhere",
+        key="file of the private key; left out: the PEM in the environment's RELEASE_SIGNING_KEY",
+        accept_inconclusive="release what was measured and not decided; the manifest says so",
+        allow_regression="why a target may be worse than in the previous release; the manifest says so",
+        timeout="seconds that the destination is waited for, each time",
+    )
+)
+@exits
+def release(
+    context,
+    version,
+    targets="",
+    workload="mnist",
+    to="",
+    key="",
+    accept_inconclusive=False,
+    allow_regression="",
+    timeout="30",
+    json=False,
+):
+    """Turn passing builds into a signed release of byte-identical files, and publish it with --to."""
+    from pipeline.lookup import project_root
+    from pipeline.project import open_project
+    from pipeline.release.make_release import ReleaseOptions, make_release
+    from pipeline.release.patience import patience
+    from pipeline.report.terminal import terminal_watch
+
+    watch = terminal_watch()
+    options = ReleaseOptions(
+        version=version,
+        targets=target_list(targets, workload) if targets else (),
+        workload=workload,
+        to=to,
+        key=key,
+        accept_inconclusive=accept_inconclusive,
+        allow_regression=allow_regression,
+        patience=patience(timeout),
+    )
+    try:
+        document = make_release(options, open_project(project_root(), watch), watch)
+    finally:
+        watch.close()
+    show(document, json, "print_release", "release")
+
+
 @task(help=help_for("json"))
 @exits
 def targets(context, json=False):
@@ -394,8 +484,8 @@ def clean(context, store=False, dry_run=False, json=False):
 
 
 def _collection() -> Collection:
-    building = (train, prune, quantize, convert, build, bench, compare, sensitivity, predict)
-    collection = Collection(*building, inspect, check, new, data, targets, clean)
+    building = (train, prune, quantize, convert, build, ci, bench, compare, sensitivity, predict)
+    collection = Collection(*building, inspect, check, new, data, targets, clean, release)
     store = Collection("store")
     store.add_task(store_list, name="list", default=True)
     store.add_task(store_verify, name="verify")

@@ -24,7 +24,8 @@ MANIFEST_BYTES_MAX = 4_000_000
 FILES_MAX = 1_000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 # Semantic Versioning 2.0.0 without build metadata, which does not order versions and is no part of an OCI tag.
-_VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(?:-([0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?")
+_NUMBER, _PART = r"(0|[1-9]\d*)", r"(?:0|[1-9]\d*|\d*[A-Za-z-][0-9A-Za-z-]*)"
+_VERSION = re.compile(rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}(?:-({_PART}(?:\.{_PART})*))?", re.ASCII)
 Role = Literal[
     "model", "build", "labels", "preprocessing", "c_array", "device", "card", "bom", "provenance", "consumer"
 ]

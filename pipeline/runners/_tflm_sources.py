@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from hashlib import sha256
 
 from pipeline.errors import BadModelFile
+from pipeline.runners._c_array import c_array
 
 # Builtin operators of which MicroMutableOpResolver has a method: CONV_2D's is AddConv2D.
 _BUILTINS = """
@@ -42,7 +42,6 @@ CUSTOM = {
         )
     },
 }
-_BYTES_A_LINE = 12
 
 
 def method_of(operator: str) -> str | None:
@@ -65,41 +64,7 @@ def sources(content: bytes, operators: Sequence[str], name: str) -> dict[str, by
             expected="operators of tensorflow/lite/micro/micro_mutable_op_resolver.h",
             fix="build the network of other layers, or give the target another runner",
         )
-    written = {"model.cc": _array(content), "model.h": _header(content), "model_ops.h": _resolver(operators)}
-    return {file: text.encode() for file, text in written.items()}
-
-
-def _array(content: bytes) -> str:
-    lines = [
-        f"    {', '.join(f'0x{byte:02x}' for byte in content[start : start + _BYTES_A_LINE])},"
-        for start in range(0, len(content), _BYTES_A_LINE)
-    ]
-    return "\n".join(
-        [
-            f"// model.tflite, {len(content)} bytes, SHA-256 {sha256(content).hexdigest()}",
-            '#include "model.h"\n',
-            "alignas(16) const unsigned char g_model[g_model_size] = {",
-            *lines,
-            "};\n",
-        ]
-    )
-
-
-def _header(content: bytes) -> str:
-    return textwrap.dedent(
-        f"""\
-        #ifndef MODEL_H_
-        #define MODEL_H_
-
-        #include <cstddef>
-
-        // model.tflite, SHA-256 {sha256(content).hexdigest()}
-        constexpr std::size_t g_model_size = {len(content)};
-        alignas(16) extern const unsigned char g_model[g_model_size];
-
-        #endif  // MODEL_H_
-        """
-    )
+    return {**c_array(content), "model_ops.h": _resolver(operators).encode()}
 
 
 def _resolver(operators: Sequence[str]) -> str:

@@ -34,6 +34,7 @@ VERSION = "1"
 MEASURES_TIME = False
 EVALUATED_BY = "host"
 TAKES_BASELINE = False  # there is no time to compare
+FLASHED = "model.tflite"  # what a firmware takes in: a release has its bytes as a C array
 
 CHILD = Path(__file__).with_name("_tflm_child.py")
 PACKAGE = "tflite-micro"

@@ -36,6 +36,7 @@ TAKES_BASELINE = False  # a float file stays on the CPU
 EVALUATED_BY = "host"
 
 COMPILED = "model_vela.tflite"
+FLASHED = COMPILED  # what a firmware takes in: a release has its bytes as a C array
 SHIPPED_CONFIG = "ethosu/config_files/Arm/vela.ini"
 ACCELERATORS = (
     *(f"ethos-u55-{macs}" for macs in (32, 64, 128, 256)),

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.errors import StepFailed
+from pipeline.steps._same_outputs import refuse_other_outputs
 
 if TYPE_CHECKING:
     from pipeline.workload import Workload
@@ -46,7 +46,6 @@ def run(source: Path, workload: Workload, config: Config, out: Path, report: Any
     """
     import numpy as np
 
-    from pipeline.runner import Settings, find_runner
     from pipeline.verify import REFERENCE_FILE
 
     before, after = source / "model.tflite", out / "model.tflite"
@@ -54,17 +53,7 @@ def run(source: Path, workload: Workload, config: Config, out: Path, report: Any
     after.write_bytes(content)
     shutil.copyfile(source / REFERENCE_FILE, out / REFERENCE_FILE)
     count = len(np.load(source / REFERENCE_FILE))
-    samples = workload.preprocess(workload.load("validation")[0][:count])
-    result = find_runner(config.runner).run({"before": before, "after": after}, samples, Settings())
-    outputs = {name: model.outputs for name, model in result.models.items()}
-    different = int((outputs["before"] != outputs["after"]).any(axis=1).sum())
-    if different:
-        raise StepFailed(
-            "the slim file does not compute what its source computes",
-            received=f"{different} of {count} outputs differ",
-            expected="outputs that are equal bit by bit",
-            fix="take the slim step out of the recipe, and report the model",
-        )
+    refuse_other_outputs(before, after, workload, count, config.runner, "slim")
     return {"bytes_before": before.stat().st_size, "bytes_after": len(content), "removed": removed}
 
 

@@ -17,7 +17,6 @@ from jsonschema import Draft202012Validator
 
 from pipeline.benchmark import DeviceCheck, Latency
 from pipeline.documents import (
-    DOCUMENTS,
     SCHEMA_VERSION,
     BenchDocument,
     BenchResult,
@@ -43,6 +42,7 @@ from pipeline.intervals import Interval
 from pipeline.plan import make_plan
 from pipeline.project import open_project
 from pipeline.runner import Device, Figure
+from pipeline.schemas import DOCUMENTS
 from pipeline.target import Budgets, load_target
 from pipeline.verdict import Verdict, judge, overall
 from pipeline.watch import Watch
@@ -57,9 +57,9 @@ def published(name: str) -> dict[str, Any]:
 
 
 def test_published_schemas_are_those_of_the_models(tmp_path: Path) -> None:
-    """`python -m pipeline.documents` makes them; run it after a change."""
+    """`python -m pipeline.schemas` makes them; run it after a change."""
     subprocess.run(
-        [sys.executable, "-m", "pipeline.documents", str(tmp_path / "schemas")],
+        [sys.executable, "-m", "pipeline.schemas", str(tmp_path / "schemas")],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         check=True,

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import EXIT_REQUEST, BadTarget, DataError, RequestError
-from pipeline.plan import Plan, make_plan
+from pipeline.plan import Plan, make_plan, whole_recipe
 from pipeline.store import canonical_json, key_of
 from pipeline.target import load_target
 from pipeline.workload import load_workload
@@ -320,6 +320,40 @@ def test_a_slim_step_of_its_own_stands_where_the_recipe_puts_it(tmp_path: Path) 
     plan = plan_of(root)
     assert [stage.name for stage in plan.stages].count("slim") == 1
     assert next(stage for stage in plan.stages if stage.name == "slim").config.keep_names
+
+
+def with_steps(root: Path, *steps: str) -> None:
+    path = root / TARGET
+    path.write_text(path.read_text() + "".join(f'\n[[recipe]]\nstep = "{step}"\n' for step in steps))
+
+
+def test_metadata_stay_the_last_step_where_slim_is_added(tmp_path: Path) -> None:
+    root = copy_project(tmp_path / "project")
+    replace(TARGET, "slim = false\n", "")(root)
+    with_steps(root, "metadata")
+    plan = plan_of(root)
+    follows = {stage.name: stage.follows for stage in plan.stages}
+    assert (follows["slim"], follows["metadata"], follows["evaluate"]) == ("null_quantize", "slim", "metadata")
+    assert plan.final == "metadata"
+    ran = [stage.record["step"] for stage in plan.recipe_only().stages]
+    assert [entry["step"] for entry in whole_recipe(load_target("null", root))] == ran
+
+
+@pytest.mark.parametrize("after", ["slim", "metadata"])
+def test_nothing_comes_after_metadata(tmp_path: Path, after: str) -> None:
+    root = copy_project(tmp_path / "project")
+    with_steps(root, "metadata", after)
+    with pytest.raises(BadTarget, match=r"recipe\[4\]: nothing comes after 'metadata'"):
+        plan_of(root)
+
+
+def test_metadata_need_a_file(tmp_path: Path) -> None:
+    root = copy_project(tmp_path / "project")
+    replace(TARGET, '[[recipe]]\nstep = "null_quantize"\n', "")(root)
+    replace(TARGET, "slim = false\n", "")(root)
+    with_steps(root, "metadata")
+    with pytest.raises(BadTarget, match="'metadata' cannot stand here"):
+        plan_of(root)
 
 
 def test_recipe_only_ends_with_the_file() -> None:

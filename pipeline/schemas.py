@@ -1,0 +1,70 @@
+"""Every document by its name, and the published schemas: `python -m pipeline.schemas` writes docs/schemas anew."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from pipeline.ci_document import CiDocument
+from pipeline.documents import (
+    BenchCompareDocument,
+    BenchDocument,
+    BuildDocument,
+    BuildsDocument,
+    CheckDocument,
+    CleanDocument,
+    CompareDocument,
+    ConvertDocument,
+    DataDocument,
+    Document,
+    ErrorDocument,
+    InspectDocument,
+    NewDocument,
+    PlanDocument,
+    PredictDocument,
+    SensitivityDocument,
+    StageDocument,
+    StoreDocument,
+    TargetsDocument,
+)
+from pipeline.release.documents import ReleaseDocument
+from pipeline.release.manifest import ReleaseManifest
+
+DOCUMENTS: dict[str, type[Document]] = {
+    "build": BuildDocument,
+    "builds": BuildsDocument,
+    "bench": BenchDocument,
+    "bench_compare": BenchCompareDocument,
+    "plan": PlanDocument,
+    "train": StageDocument,
+    "prune": StageDocument,
+    "quantize": StageDocument,
+    "convert": ConvertDocument,
+    "compare": CompareDocument,
+    "predict": PredictDocument,
+    "inspect": InspectDocument,
+    "targets": TargetsDocument,
+    "store": StoreDocument,
+    "sensitivity": SensitivityDocument,
+    "new": NewDocument,
+    "data": DataDocument,
+    "check": CheckDocument,
+    "ci": CiDocument,
+    "clean": CleanDocument,
+    "release": ReleaseDocument,
+    "release_manifest": ReleaseManifest,
+    "error": ErrorDocument,
+}
+
+
+def schema_text(name: str) -> str:
+    """Return the published JSON schema of a document."""
+    return json.dumps(DOCUMENTS[name].model_json_schema(mode="serialization"), indent=2, sort_keys=True) + "\n"
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "docs/schemas")
+    folder.mkdir(parents=True, exist_ok=True)
+    for document in DOCUMENTS:
+        (folder / f"{document}.json").write_text(schema_text(document), encoding="utf-8")
