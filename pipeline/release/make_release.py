@@ -74,6 +74,8 @@ def make_release(options: ReleaseOptions, project: Project, watch: Watch) -> Rel
 
     refuse_version(options.version)
     key = load_signing_key(options.key)
+    for note in key.notes:
+        watch.note(note)
     git = git_state(project.root)
     refuse_unclean(git)
     refuse_taken_tag(project.root, options.version, git)
