@@ -123,7 +123,9 @@ def test_a_provenance_of_something_else_is_refused(alter):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{}", b"[]", b"null", b"\xff", b"[" * 100_000, b" " * 4_000_001], ids=range(7)
+    "content",
+    [b"", b"{}", b"[]", b"null", b"\xff", b"[" * 100_000, b" " * 4_000_001, "{}".encode("utf-16")],
+    ids=range(8),
 )
 def test_garbage_is_refused(content):
     with pytest.raises(ReleaseRefused, match=PROVENANCE):
