@@ -13,6 +13,7 @@ says so.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -122,7 +123,7 @@ class OciDestination:
         return stored.version if stored else newest(self.versions())
 
     def open_release(self, version: str) -> PublishedRelease:
-        stored = self._stored(self.tag or version) if is_version(version) else None
+        stored = self._stored_once_listed(self.tag or version) if is_version(version) else None
         if stored is None or (self.tag and stored.version != version):
             raise no_such_release(self.repository.shown, version, self.versions())
         if stored.version != version:
@@ -133,6 +134,15 @@ class OciDestination:
                 fix="do not use it; ask who published it",
             )
         return OciRelease(self.repository, stored)
+
+    def _stored_once_listed(self, tag: str) -> StoredRelease | None:
+        """Return a tag's release. A registry may list a tag a moment before it answers for it."""
+        for attempt in range(1, self.repository.client.patience.attempts + 1):
+            stored = self._stored(tag)
+            if stored is not None or tag not in self.repository.tags():
+                return stored
+            time.sleep(0.1 * attempt)
+        return None
 
     def _stored(self, tag: str) -> StoredRelease | None:
         content = self.repository.manifest(tag)
