@@ -75,17 +75,18 @@ def assemble(
 
 def documents(facts: ReleaseFacts, *, accepted_inconclusive: bool) -> tuple[ReleaseManifest, dict[str, bytes | Path]]:
     """Return the manifest, and what is written for the whole release by file name, the manifest's own text included."""
-    from pipeline.release.bom import bom
+    from pipeline.release.bom import bom, check_bom
     from pipeline.release.model_card import model_card
-    from pipeline.release.provenance import provenance
+    from pipeline.release.provenance import check_provenance, provenance
 
     of_targets = [file for target in facts.targets for file in target.files]
-    contents: dict[str, bytes | Path] = {CARD: model_card(facts).encode(), BOM: bom(facts, of_targets)}
+    materials = bom(facts, of_targets)
+    contents: dict[str, bytes | Path] = {CARD: model_card(facts).encode(), BOM: materials}
     contents[CONSUMER] = CONSUMER_SOURCE.read_bytes()
     roles: dict[str, Role] = {CARD: "card", BOM: "bom", CONSUMER: "consumer"}
     files = [file_of(name, roles[name], content) for name, content in contents.items()]
-    contents[PROVENANCE] = provenance(facts, [*of_targets, *files])
-    files.append(file_of(PROVENANCE, "provenance", contents[PROVENANCE]))
+    contents[PROVENANCE] = origin = provenance(facts, [*of_targets, *files])
+    files.append(file_of(PROVENANCE, "provenance", origin))
     manifest = ReleaseManifest(
         version=facts.version,
         workload=facts.workload,
@@ -98,6 +99,8 @@ def documents(facts: ReleaseFacts, *, accepted_inconclusive: bool) -> tuple[Rele
         files=files,
         measured_fields=list(MEASURED_FIELDS),
     )
+    check_bom(materials, manifest)  # against the schema too: a text of a user's may be what it does not allow
+    check_provenance(origin, manifest)
     contents[MANIFEST] = (manifest.model_dump_json(indent=2) + "\n").encode()
     return manifest, contents
 

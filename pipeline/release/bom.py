@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import uuid
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.comparison.choice import wilson_interval
 from pipeline.errors import EnvironmentUnsuited
 from pipeline.release.facts import ReleaseFacts
 from pipeline.release.json_document import document_bytes, hashes_in, read_document, unsound
 from pipeline.release.manifest import BOM, ReleasedFile, ReleasedTarget, ReleaseManifest
+
+if TYPE_CHECKING:
+    from cyclonedx.validation.json import JsonStrictValidator
 
 MODEL, FILE = "machine-learning-model", "file"
 
@@ -200,13 +204,7 @@ def check_bom(content: bytes, manifest: ReleaseManifest | None = None) -> None:
     """Raise ReleaseRefused unless it is valid CycloneDX 1.6, and names the models and files of the manifest."""
     document = read_document(content, BOM)
     try:
-        import jsonschema  # noqa: F401 - the library tells of its absence only later, in an error of its own
-        from cyclonedx.schema import SchemaVersion
-        from cyclonedx.validation.json import JsonStrictValidator
-    except ImportError as error:
-        raise _not_installed(error) from error
-    try:
-        problem = JsonStrictValidator(SchemaVersion.V1_6).validate_str(content.decode())
+        problem = _validator().validate_str(content.decode())
     except RecursionError as error:
         raise unsound(BOM, "brackets nested too deep", "CycloneDX 1.6") from error
     if problem is not None:
@@ -228,6 +226,28 @@ def check_bom(content: bytes, manifest: ReleaseManifest | None = None) -> None:
     version = document.get("metadata", {}).get("component", {}).get("version")
     if version != manifest.version:
         raise unsound(BOM, f"version {version}"[:100], manifest.version)
+
+
+def _validator() -> JsonStrictValidator:
+    """Return the library's validator of CycloneDX 1.6, which checks no IRIs where it is the first to load jsonschema.
+
+    jsonschema builds a grammar of IRIs as it is imported, which takes a second: more than all else that is done with a
+    release. A bill of this module holds none, and the schema's other formats are checked.
+    """
+    unused = "rfc3987_syntax"
+    skipped = unused not in sys.modules
+    if skipped:
+        sys.modules[unused] = None  # type: ignore[assignment] # how Python is told that there is no such module
+    try:
+        import jsonschema  # noqa: F401 - the library tells of its absence only later, in an error of its own
+        from cyclonedx.schema import SchemaVersion
+        from cyclonedx.validation.json import JsonStrictValidator
+    except ImportError as error:
+        raise _not_installed(error) from error
+    finally:
+        if skipped:
+            del sys.modules[unused]
+    return JsonStrictValidator(SchemaVersion.V1_6)
 
 
 def _named(component: dict[str, Any]) -> tuple[str, str]:

@@ -22,7 +22,7 @@ def read_document(content: bytes, name: str) -> dict[str, Any]:
     if len(content) > DOCUMENT_BYTES_MAX:
         raise unsound(name, f"{len(content):,} bytes", f"at most {DOCUMENT_BYTES_MAX:,} bytes")
     try:
-        document = json.loads(content)
+        document = json.loads(content.decode())
     except (ValueError, RecursionError) as error:
         raise unsound(name, f"{type(error).__name__}: {error}"[:300], "a JSON document") from error
     if not isinstance(document, dict):

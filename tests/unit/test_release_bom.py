@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from release_facts import manifest_of, release_facts, released_file, released_target, sha256
 
 from pipeline.errors import EnvironmentUnsuited, ReleaseRefused
 from pipeline.release.bom import bom, check_bom
 from pipeline.release.facts import CardText, ReleaseFacts
 from pipeline.release.manifest import BOM, ReleaseManifest
 from pipeline.verdict import Verdict
+from tests.release_facts import manifest_of, release_facts, released_file, released_target, sha256
 
 
 def made(facts: ReleaseFacts | None = None) -> tuple[dict[str, Any], ReleaseManifest]:
@@ -152,6 +153,7 @@ def file_of(document: dict[str, Any]) -> dict[str, Any]:
 ALTERATIONS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "a hash": lambda one: model_of(one)["hashes"][0].update(content="0" * 64),
     "no hash": lambda one: model_of(one).pop("hashes"),
+    "a hash of another kind": lambda one: model_of(one)["hashes"][0].update(alg="SHA3-256"),
     "another name": lambda one: model_of(one).update(name="other.tflite"),
     "a model less": lambda one: one["components"].remove(model_of(one)),
     "a model more": lambda one: one["components"].append(model_of(one) | {"bom-ref": "x", "name": "more.tflite"}),
@@ -176,11 +178,18 @@ def test_a_bill_of_something_else_is_refused(alter):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{}", b"[]", b"null", b"\xff", b'{"a": ' * 100_000, b" " * 4_000_001], ids=range(7)
+    "content",
+    [b"", b"{}", b"[]", b"null", b"\xff", b'{"a": ' * 100_000, b" " * 4_000_001, "{}".encode("utf-16")],
+    ids=range(8),
 )
 def test_garbage_is_refused(content):
     with pytest.raises(ReleaseRefused, match=BOM):
         check_bom(content)
+
+
+def test_loading_the_validator_hides_no_module_from_others():
+    check_bom(bom(release_facts(), []))
+    assert sys.modules.get("rfc3987_syntax", "absent") is not None
 
 
 def test_brackets_nested_within_the_schema_are_refused():
@@ -193,8 +202,8 @@ def test_brackets_nested_within_the_schema_are_refused():
 
 
 def test_a_missing_library_is_told_with_what_to_install(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "cyclonedx.output.json", None)
-    monkeypatch.setitem(__import__("sys").modules, "jsonschema", None)
+    monkeypatch.setitem(sys.modules, "cyclonedx.output.json", None)
+    monkeypatch.setitem(sys.modules, "jsonschema", None)
     for action in (lambda: bom(release_facts(), []), lambda: check_bom(b"{}")):
         with pytest.raises(EnvironmentUnsuited, match=r"edge-deployment-pipeline\[release\]"):
             action()

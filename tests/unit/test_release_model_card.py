@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import re
+import shlex
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 import yaml
-from comparison_rows import row
 from markdown_it import MarkdownIt
-from release_facts import COMMIT, DEVICE, NOT_ON_DEVICE, SIZE, latency, release_facts, released_target, sha256
 
 from pipeline.documents import CompareDocument
 from pipeline.regression import Change
 from pipeline.release.facts import CardText, ReleaseFacts
 from pipeline.release.model_card import model_card
 from pipeline.verdict import Verdict
+from tests.comparison_rows import row
+from tests.release_facts import COMMIT, DEVICE, NOT_ON_DEVICE, SIZE, latency, release_facts, released_target, sha256
 
 ODD = (
     '<script>alert(1)</script> [x](http://example.org) **b** _e_ `c` | d "q" : y\n---\n# head\n===\n\n- item\n\n'
@@ -268,3 +271,33 @@ def test_equal_facts_give_an_equal_card():
     facts = release_facts()
     reordered = dict(reversed(list(facts.data.items())))
     assert model_card(facts) == model_card(release_facts(data=reordered))
+
+
+def test_the_commands_that_it_tells_check_the_release(tmp_path):
+    """Run as they stand there, they pass on a signed release and fail on an altered one."""
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    from pipeline.release.signature import SigningKey, sign
+    from tests.release_folders import write_release
+
+    private = ec.generate_private_key(ec.SECP256R1())
+    folder = write_release(tmp_path)
+    public = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    (tmp_path / "release-key.pub").write_bytes(public)
+    sign(folder, SigningKey(private))
+    (block,) = re.findall(r"```sh\n(.*?)```", model_card(release_facts()), re.DOTALL)
+    commands = [
+        command.replace("model_signing", f"{sys.executable} -m model_signing") for command in block.splitlines()
+    ]
+    assert len(commands) == 2
+
+    def codes() -> list[int]:
+        return [
+            subprocess.run(shlex.split(command), cwd=folder, capture_output=True, timeout=60).returncode
+            for command in commands
+        ]
+
+    assert codes() == [0, 0]
+    (folder / "MODEL_CARD.md").write_text("altered")
+    assert all(codes())

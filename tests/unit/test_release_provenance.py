@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from release_facts import COMMIT, manifest_of, release_facts, released_file, sha256
 
 from pipeline.errors import ReleaseRefused
 from pipeline.release.manifest import PROVENANCE, ReleaseManifest
 from pipeline.release.provenance import check_provenance, provenance
+from tests.release_facts import COMMIT, manifest_of, release_facts, released_file, sha256
 
 
 def made(**changed: Any) -> tuple[dict[str, Any], ReleaseManifest]:
@@ -123,7 +123,9 @@ def test_a_provenance_of_something_else_is_refused(alter):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{}", b"[]", b"null", b"\xff", b"[" * 100_000, b" " * 4_000_001], ids=range(7)
+    "content",
+    [b"", b"{}", b"[]", b"null", b"\xff", b"[" * 100_000, b" " * 4_000_001, "{}".encode("utf-16")],
+    ids=range(8),
 )
 def test_garbage_is_refused(content):
     with pytest.raises(ReleaseRefused, match=PROVENANCE):

@@ -25,12 +25,12 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
 )
-from release_folders import write_release
 
 from pipeline.errors import EnvironmentUnsuited, ReleaseRefused
 from pipeline.release import signature
 from pipeline.release.manifest import SIGNATURE
 from pipeline.release.signature import load_signing_key, sign, signed_hashes, verify_signature
+from tests.release_folders import write_release
 
 PASSWORD = "correct horse"
 
@@ -96,6 +96,21 @@ def test_the_library_that_signs_verifies_the_same_folder(signed):
 
     folder, _, public = signed
     Config().use_elliptic_key_verifier(public_key=public).verify(folder, folder / SIGNATURE)
+
+
+def test_nothing_but_the_signature_is_left_out(signed):
+    folder, _, _ = signed
+    envelope = json.loads((folder / SIGNATURE).read_bytes())["dsseEnvelope"]
+    statement = json.loads(base64.b64decode(envelope["payload"]))
+    assert statement["predicate"]["serialization"]["ignore_paths"] == [SIGNATURE]
+
+
+def test_two_signatures_are_refused(signed):
+    """Only one would be looked at."""
+    folder, _, public = signed
+    bundle = json.loads((folder / SIGNATURE).read_bytes())
+    bundle["dsseEnvelope"]["signatures"] *= 2
+    assert "cannot be used" in refusal(lambda: signed_hashes(json.dumps(bundle).encode(), public))
 
 
 def test_a_moved_folder_verifies(signed, tmp_path):
