@@ -445,7 +445,7 @@ def release(
 )
 @exits
 def verify_release(context, from_, key="", version="latest", quick=False, timeout="30", json=False):
-    """Check hashes, signature, provenance and BOM of a release, and run its files again; exit 5 if one scores otherwise."""
+    """Check hashes, signature, provenance and BOM of a release, and run its files; exit 5 if one scores otherwise."""
     from pipeline.lookup import project_root
     from pipeline.release.patience import patience
     from pipeline.release.verify_release import VerifyOptions

@@ -87,7 +87,9 @@ def _checked_hashes(folder: Path, claim: bytes) -> dict[str, str]:
     if wrong or extra or MANIFEST not in hashes or (folder / SIGNATURE).is_symlink():
         raise ReleaseRefused(
             f"{folder} is not what its {CHECKSUMS} says",
-            received=f"missing or altered: {', '.join(wrong) or 'none'}; not listed: {', '.join(extra) or 'none'}"[:500],
+            received=f"missing or altered: {', '.join(wrong) or 'none'}; not listed: {', '.join(extra) or 'none'}"[
+                :500
+            ],
             expected="exactly the listed files, each with its SHA-256",
             fix="make the folder again with `invoke release`; nothing was published",
         )
@@ -159,7 +161,7 @@ def _enter(objects: Objects, version: str, identity: str) -> bool:
     for race in range(RACES_MAX):
         index, tag = read_index(objects)
         if _is_published(objects, index, version, identity):
-            return race > 0 and not tag == ABSENT
+            return race > 0 and tag != ABSENT
         content = index.with_release(version, identity).content()
         if len(content) > INDEX_BYTES_MAX:
             raise ReleaseRefused(

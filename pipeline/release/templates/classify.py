@@ -23,8 +23,8 @@ for picture in pictures:
     if image.size != (width, height):
         if how["resize"] is None:
             sys.exit(f"{picture}: {image.size} pixels, expected {(width, height)}")
-        fit = {"pad": ImageOps.pad, "crop": ImageOps.fit, "fit": Image.Image.resize}[how["resize"]["fit"]]
-        image = fit(image, (width, height), Image.Resampling.BILINEAR)
+        fits = {"pad": ImageOps.pad, "crop": ImageOps.fit, "fit": lambda whole, *how: whole.resize(*how)}
+        image = fits[how["resize"]["fit"]](image, (width, height), Image.Resampling.BILINEAR)
     pixels = np.asarray(image).reshape(height, width, channels)
     interpreter.set_tensor(
         interpreter.get_input_details()[0]["index"],
