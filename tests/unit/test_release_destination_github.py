@@ -177,9 +177,10 @@ def test_without_digests_a_file_of_the_right_size_and_other_bytes_is_sent_anew(g
         Fault("GET", "/releases", "status", status=429, headers={"Retry-After": "60"}),
         Fault("POST", "/assets", "status", status=403, headers={"Retry-After": "60"}),
         Fault("POST", "/assets", "status", status=403, headers={"x-ratelimit-remaining": "0"}),
+        Fault("POST", "/assets", "status", status=403, body=b'{"message": "exceeded a secondary rate limit"}'),
         Fault("GET", "/assets", "cut", times=2),
     ],
-    ids=lambda fault: f"{fault.method}-{fault.what}-{fault.path.strip('/')}-{fault.status}",
+    ids=lambda fault: "-".join([fault.method, fault.what, fault.path.strip("/"), str(fault.status), *fault.headers]),
 )
 def test_a_fault_that_passes_is_outlasted(fault: Fault, github: GitHub, tmp_path: Path) -> None:
     folder = write_release(tmp_path, targets={"mobile": random.Random(3).randbytes(300_000)})

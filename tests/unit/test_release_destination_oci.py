@@ -8,15 +8,16 @@ import json
 import random
 import shutil
 import time
-from collections.abc import Iterator
+import tracemalloc
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.request import Request, urlopen
 
 import pytest
-from http_faults import Fault, FaultyServer, at_most, proxy_of
+from http_faults import Fault, FaultyHandler, FaultyServer, Response, at_most, proxy_of
 from kills import kill_at_random, polling
 from oci_registry import COMMAND, running_registry
-from release_folders import write_release
+from release_folders import write_checksums, write_release
 
 from pipeline.errors import DestinationFailed, PipelineError, ReleaseRefused
 from pipeline.release.destination import Patience
@@ -347,6 +348,148 @@ def test_credentials_are_those_of_docker_or_the_environment(
     for secret in ("wr0ng", PASSWORD, base64.b64encode(f"{USER}:wr0ng secret".encode()).decode()):
         assert secret not in said
     assert "docker login" in missing.value.fix
+
+
+def test_a_token_is_fetched_for_the_password_and_again_when_it_expires(
+    registry: tuple[str, Path], url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens: list[str] = []
+    uses: dict[str, int] = {}
+    password = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+
+    def guard(request: FaultyHandler, forward: Callable[[], Response]) -> Response:
+        told = request.headers.get("Authorization", "")
+        if request.path.startswith("/token"):
+            if told != f"Basic {password}":
+                return 401, {}, b""
+            tokens.append(f"t0ken{len(tokens)}")
+            return 200, {"Content-Type": "application/json"}, json.dumps({"token": tokens[-1]}).encode()
+        uses[told] = uses.get(told, 0) + 1
+        if not tokens or told != f"Bearer {tokens[-1]}" or uses[told] > 9:
+            realm = f"http://{request.server.address}/token"
+            return 401, {"WWW-Authenticate": f'Bearer realm="{realm}",service="test",scope="repository:x:pull"'}, b""
+        return forward()
+
+    folder = write_release(tmp_path)
+    with proxy_of(registry[0], guard) as proxy:
+        with pytest.raises(ReleaseRefused, match="credentials"):
+            open_destination(through(proxy, url), QUICK).publish(folder, "1.2.0", Watch())
+        monkeypatch.setenv("ORAS_USER", USER)
+        monkeypatch.setenv("ORAS_PASS", PASSWORD)
+        assert open_destination(through(proxy, url), QUICK).publish(folder, "1.2.0", Watch()) is True
+    assert len(tokens) > 2
+    assert fetched(url, "1.2.0") == contents(folder)
+
+
+def test_a_password_is_not_sent_to_where_it_can_be_read(
+    registry: tuple[str, Path], url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ORAS_USER", USER)
+    monkeypatch.setenv("ORAS_PASS", PASSWORD)
+
+    def asks_for_it(_: FaultyHandler, __: Callable[[], Response]) -> Response:
+        return 401, {"WWW-Authenticate": 'Bearer realm="http://registry.example/token",service="test"'}, b""
+
+    with proxy_of(registry[0], asks_for_it) as proxy, at_most(5):
+        with pytest.raises(ReleaseRefused, match="credentials"):
+            open_destination(through(proxy, url), QUICK).versions()
+        assert len(proxy.seen) == 1
+
+
+def test_blobs_of_another_host_are_read_without_the_password(
+    registry: tuple[str, Path], url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As registries do that keep their blobs in a storage."""
+    folder = write_release(tmp_path)
+    open_destination(url, QUICK).publish(folder, "1.2.0", Watch())
+    monkeypatch.setenv("ORAS_USER", USER)
+    monkeypatch.setenv("ORAS_PASS", PASSWORD)
+    with proxy_of(registry[0]) as storage:
+
+        def redirecting(request: FaultyHandler, forward: Callable[[], Response]) -> Response:
+            if "Authorization" not in request.headers:
+                return 401, {"WWW-Authenticate": 'Basic realm="test"'}, b""
+            if "/blobs/" in request.path:
+                return 307, {"Location": f"http://{storage.address}{request.path}"}, b""
+            return forward()
+
+        with proxy_of(registry[0], redirecting) as front:
+            assert fetched(through(front, url), "1.2.0") == contents(folder)
+        assert storage.seen
+        assert not [headers for _, _, headers in storage.seen if "Authorization" in headers]
+
+
+def test_a_redirect_to_where_it_can_be_read_is_not_followed(registry: tuple[str, Path], url: str) -> None:
+    def redirecting(_: FaultyHandler, __: Callable[[], Response]) -> Response:
+        return 307, {"Location": "http://registry.example/v2/"}, b""
+
+    with proxy_of(registry[0], redirecting) as front, pytest.raises(DestinationFailed) as error:
+        open_destination(through(front, url), QUICK).versions()
+    assert "not HTTPS" in error.value.received
+
+
+def test_a_registry_that_lists_referrers_itself_gets_no_tag_for_them(
+    registry: tuple[str, Path], url: str, tmp_path: Path
+) -> None:
+    def listing(request: FaultyHandler, forward: Callable[[], Response]) -> Response:
+        status, headers, body = forward()
+        subject = next((put for put in puts if put != request.path), "").rpartition("/")[2]
+        if request.command == "PUT" and "/manifests/sha256:" in request.path:
+            puts.append(request.path)
+        return status, {**headers, **({"OCI-Subject": subject} if subject else {})}, body
+
+    puts: list[str] = []
+    with proxy_of(registry[0], listing) as front:
+        open_destination(through(front, url), QUICK).publish(write_release(tmp_path), "1.2.0", Watch())
+    assert sorted(open_destination(url, QUICK).repository.tags()) == ["1.2.0", "latest"]
+
+
+def test_latest_is_right_where_a_newer_version_came_in_between(
+    registry: tuple[str, Path], url: str, tmp_path: Path
+) -> None:
+    def meanwhile(request: FaultyHandler, forward: Callable[[], Response]) -> Response:
+        if request.command == "PUT" and request.path.endswith("/latest") and not came:
+            came.append(open_destination(url, QUICK).publish(write_release(tmp_path, "1.3.0"), "1.3.0", Watch()))
+        return forward()
+
+    came: list[bool] = []
+    with proxy_of(registry[0], meanwhile) as front:
+        open_destination(through(front, url), QUICK).publish(write_release(tmp_path), "1.2.0", Watch())
+    assert came == [True]
+    assert open_destination(url, QUICK).latest() == "1.3.0"
+
+
+def test_one_who_published_other_bytes_meanwhile_is_not_overwritten(
+    registry: tuple[str, Path], url: str, tmp_path: Path
+) -> None:
+    other = write_release(tmp_path / "other", targets={"mobile": b"other"})
+
+    def meanwhile(request: FaultyHandler, forward: Callable[[], Response]) -> Response:
+        if request.command == "GET" and "/blobs/" in request.path and not came:
+            came.append(open_destination(url, QUICK).publish(other, "1.2.0", Watch()))
+        return forward()
+
+    came: list[bool] = []
+    with proxy_of(registry[0], meanwhile) as front, pytest.raises(ReleaseRefused, match="other bytes"):
+        open_destination(through(front, url), QUICK).publish(write_release(tmp_path), "1.2.0", Watch())
+    assert fetched(url, "1.2.0") == contents(other)
+
+
+def test_files_larger_than_the_memory_that_is_used(url: str, tmp_path: Path) -> None:
+    size = 64_000_000
+    folder = write_release(tmp_path)
+    with (folder / "large.bin").open("wb") as file:
+        file.truncate(size)
+    write_checksums(folder)
+    tracemalloc.start()
+    try:
+        open_destination(url, QUICK).publish(folder, "1.2.0", Watch())
+        received = sum(map(len, open_destination(url, QUICK).open_release("1.2.0").stream("large.bin")))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert received == size
+    assert peak < 24_000_000  # imports are in it
 
 
 def test_killed_at_fifty_moments_no_reader_sees_half_a_release(url: str, tmp_path: Path) -> None:

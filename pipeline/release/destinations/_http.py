@@ -89,7 +89,10 @@ class Client:
                     content += part
                     if len(content) > ANSWER_BYTES_MAX:
                         raise self.failed(f"an answer of more than {ANSWER_BYTES_MAX:,} bytes")
-                return Answer(response.status_code, response.headers, bytes(content))
+            # GitHub's secondary limits may come without a header: its documentation says to wait a minute then.
+            if response.status_code == 403 and b"rate limit" in content.lower():
+                raise _TryAgain("status 403, a rate limit", 60.0)
+            return Answer(response.status_code, response.headers, bytes(content))
 
         answer = self._attempts(attempt, before_again)
         if answer.status not in ok:

@@ -182,10 +182,15 @@ class OciDestination:
                 watch.progress({"done": 0.5 + 0.5 * done / total})
 
     def _move_latest(self) -> None:
-        """Let `latest` name the newest version, whoever published it."""
-        version = newest(sorted_versions(self.repository.tags()))
-        content = self.repository.manifest(version) if version else None
-        if content is not None and self.repository.manifest(LATEST) != content:
+        """Let `latest` name the newest version, whoever published it.
+
+        It is looked at again after it was written: a newer version may have come in between.
+        """
+        for _ in range(self.repository.client.patience.attempts):
+            version = newest(sorted_versions(self.repository.tags()))
+            content = self.repository.manifest(version) if version else None
+            if content is None or self.repository.manifest(LATEST) == content:
+                return
             self.repository.put_manifest(LATEST, content)
 
 
