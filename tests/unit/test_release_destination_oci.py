@@ -7,6 +7,7 @@ import hashlib
 import json
 import random
 import shutil
+import sys
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from kills import kill_at_random, polling
 from oci_registry import COMMAND, running_registry
 from release_folders import write_checksums, write_release
 
-from pipeline.errors import DestinationFailed, PipelineError, ReleaseRefused
+from pipeline.errors import DestinationFailed, EnvironmentUnsuited, PipelineError, ReleaseRefused
 from pipeline.release.destination import Patience
 from pipeline.release.destinations.oci import open_destination
 from pipeline.release.manifest import SIGNATURE
@@ -184,6 +185,15 @@ def test_a_url_that_is_none_is_refused_without_its_secrets(wrong: str) -> None:
     with pytest.raises(ReleaseRefused) as error:
         open_destination(wrong)
     assert "s3cret" not in str(error.value)
+
+
+def test_a_missing_library_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "oras"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "oras", None)
+    with pytest.raises(EnvironmentUnsuited, match="needs oras") as error:
+        open_destination("oci://host/models")
+    assert error.value.fix == "pip install 'edge-deployment-pipeline[oci]'"
 
 
 def test_only_this_machine_is_asked_without_tls() -> None:
