@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from http_faults import FaultyHandler, FaultyServer, serving
+from tests.http_faults import FaultyHandler, FaultyServer, serving
 
 TOKEN, READER = "ghp_test0token0that0writes", "ghp_test0token0that0reads"
 Response = tuple[int, Mapping[str, str], bytes]

@@ -10,15 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from github_server import READER, TOKEN, GitHub, running_github
-from http_faults import Fault, at_most
-from kills import kill_at_random, polling
-from release_folders import ZEROS, write_release
 
 from pipeline.errors import DestinationFailed, EnvironmentUnsuited, PipelineError, ReleaseRefused
 from pipeline.release.destination import Patience
 from pipeline.release.destinations.github import GitHubDestination, open_destination
 from pipeline.watch import Watch
+from tests.github_server import READER, TOKEN, GitHub, running_github
+from tests.http_faults import Fault, at_most
+from tests.kills import kill_at_random, polling
+from tests.release_folders import ZEROS, write_release
 
 QUICK = Patience(seconds=2, attempts=3, longest_wait=0.05)
 URL = "github://team/models"

@@ -15,16 +15,16 @@ from pathlib import Path
 from urllib.request import Request, urlopen
 
 import pytest
-from http_faults import Fault, FaultyHandler, FaultyServer, Response, at_most, proxy_of
-from kills import kill_at_random, polling
-from oci_registry import COMMAND, running_registry
-from release_folders import write_checksums, write_release
 
 from pipeline.errors import DestinationFailed, EnvironmentUnsuited, PipelineError, ReleaseRefused
 from pipeline.release.destination import Patience
 from pipeline.release.destinations.oci import open_destination
 from pipeline.release.manifest import SIGNATURE
 from pipeline.watch import Watch
+from tests.http_faults import Fault, FaultyHandler, FaultyServer, Response, at_most, proxy_of
+from tests.kills import kill_at_random, polling
+from tests.oci_registry import COMMAND, running_registry
+from tests.release_folders import write_checksums, write_release
 
 pytestmark = pytest.mark.skipif(not shutil.which(COMMAND), reason=".ci/devices/registry.sh was not run")
 QUICK = Patience(seconds=2, attempts=3, longest_wait=0.05)
@@ -350,14 +350,22 @@ def test_credentials_are_those_of_docker_or_the_environment(
             publish()
         docker_login(tmp_path / "docker", address, PASSWORD)
         assert publish() is True
+        helper = tmp_path / "bin/docker-credential-test"
+        helper.parent.mkdir()
+        helper.write_text(f'#!/bin/sh\necho \'{{"Username": "{USER}", "Secret": "{PASSWORD}"}}\'\n')
+        helper.chmod(0o755)
+        monkeypatch.setenv("PATH", str(helper.parent), prepend=":")
+        (tmp_path / "docker/config.json").write_text('{"credsStore": "test"}')
+        assert publish() is False
         shutil.rmtree(tmp_path / "docker")
         monkeypatch.setenv("ORAS_USER", USER)
         monkeypatch.setenv("ORAS_PASS", PASSWORD)
         assert publish() is False
-    said = "".join(map(str, (missing.value, wrong.value, broken.value))) + "".join(capfd.readouterr())
+    said = "".join(map(str, (missing.value, wrong.value, broken.value)))
     for secret in ("wr0ng", PASSWORD, base64.b64encode(f"{USER}:wr0ng secret".encode()).decode()):
         assert secret not in said
     assert "docker login" in missing.value.fix
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_token_is_fetched_for_the_password_and_again_when_it_expires(

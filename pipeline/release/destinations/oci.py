@@ -19,6 +19,15 @@ from urllib.parse import urlsplit
 
 from pipeline.errors import ReleaseRefused
 from pipeline.release.destination import Patience, PublishedRelease, without_secrets
+from pipeline.release.destinations._checked_folder import (
+    newest,
+    no_such_file,
+    no_such_release,
+    other_bytes,
+    read_folder,
+    sorted_versions,
+    too_long,
+)
 from pipeline.release.destinations._oci_manifest import (
     EMPTY,
     INDEX_TYPE,
@@ -32,15 +41,6 @@ from pipeline.release.destinations._oci_manifest import (
     signature_manifest,
 )
 from pipeline.release.destinations._oci_registry import EXTRA, Repository, need_oras
-from pipeline.release.destinations._publishing import (
-    newest,
-    no_such_file,
-    no_such_release,
-    other_bytes,
-    read_folder,
-    sorted_versions,
-    too_long,
-)
 from pipeline.release.manifest import CHECKSUMS, SIGNATURE, ReleaseManifest, is_version
 from pipeline.watch import Watch
 
