@@ -14,7 +14,7 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -118,7 +118,7 @@ class FolderObjects:
                 told = True
             time.sleep(POLL_SECONDS)
 
-    def _place(self, path: str, fill) -> None:  # type: ignore[no-untyped-def]
+    def _place(self, path: str, fill: Callable[[IO[bytes]], object]) -> None:
         """Write a file beside and move it to its name when it is whole and on the disk."""
         folder, _, name = path.rpartition("/")
         temporary = f"{os.getpid()}-{secrets.token_hex(8)}"

@@ -94,7 +94,7 @@ def read_index(objects: Objects) -> tuple[Index, str]:
         ) from None
 
 
-@dataclass(frozen=True)
+@dataclass
 class Release:
     """A published version; `PublishedRelease` is its contract."""
 

@@ -28,7 +28,9 @@ class Found(NamedTuple):
 class Objects(Protocol):
     """A store of named bytes. FileNotFoundError: no such name; other errors are those of the tree."""
 
-    shown: str  # its URL, without secrets
+    @property
+    def shown(self) -> str:
+        """Its URL, without secrets."""
 
     def read(self, path: str, limit: int) -> Found | None:
         """Return a file whole; None where it is missing. Raises ReleaseRefused if longer than `limit` bytes."""

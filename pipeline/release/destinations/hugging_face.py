@@ -16,7 +16,7 @@ from pipeline.release.manifest import CARD
 
 SCHEMES = ("hf-layout",)
 EXTRA = ""
-COMPANIONS = {
+COMPANIONS: dict[str, str | bytes] = {
     "README.md": CARD,
     ".gitattributes": b"*.tflite filter=lfs diff=lfs merge=lfs -text\n* -text\n",
     ".gitignore": f"/{WORKING}/\n".encode(),
