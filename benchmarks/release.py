@@ -68,8 +68,8 @@ def times(project: Path, key: Path, public_key: Path, runs: int) -> None:
     size = sum(path.stat().st_size for path in place.iterdir())
     print(json.dumps({"targets": targets, "files": len(list(place.iterdir())), "bytes": size}))
     for name, seconds in found.items():
-        figures = (statistics.median(seconds), min(seconds), max(seconds))
-        print(json.dumps({name: dict(zip(("median_s", "min_s", "max_s"), (round(one, 2) for one in figures)))}))
+        figures = {"median_s": statistics.median(seconds), "min_s": min(seconds), "max_s": max(seconds)}
+        print(json.dumps({name: {figure: round(value, 2) for figure, value in figures.items()}}))
 
 
 def compare(first: Path, second: Path) -> None:
