@@ -29,7 +29,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from pipeline.errors import StepFailed
-from pipeline.files import sha256_of
+from pipeline.files import sha256_of, sync_folder
 
 RECORD = "record.json"
 
@@ -166,7 +166,7 @@ class Store:
         path = folder / RECORD
         path.write_text(json.dumps({**document, "checksum": key_of(document)}, indent=1), encoding="utf-8")
         _hash_and_sync(path)
-        _sync_folder(folder)
+        sync_folder(folder)
         for name in (*files, RECORD):
             (folder / name).chmod(stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH)
         target = self._entry(key)
@@ -180,7 +180,7 @@ class Store:
             raise
         if older:
             shutil.rmtree(older, ignore_errors=True)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
         return Entry(key, target, record, facts, files, document["seconds"], document["made_at"])
 
     def entries(self) -> list[str]:
@@ -313,14 +313,6 @@ def _hash_and_sync(path: Path) -> str:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
         os.fsync(stream.fileno())
     return digest
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _free(lock: FileLock) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import ReleaseRefused
-from pipeline.files import sha256_of
+from pipeline.files import sha256_of, sync_folder
 from pipeline.release.collect import Collected, file_of
 from pipeline.release.facts import ReleaseFacts
 from pipeline.release.manifest import (
@@ -65,9 +65,9 @@ def assemble(
         _refuse_changed(manifest, hashes)
         _write(working / CHECKSUMS, checksums_text(hashes).encode())
         sign(working, key)
-        _sync(working)
+        sync_folder(working)
         working.rename(place)
-        _sync(place.parent)
+        sync_folder(place.parent)
     finally:
         shutil.rmtree(working, ignore_errors=True)
     return manifest, True
@@ -178,11 +178,3 @@ def _write(path: Path, content: bytes | Path) -> None:
             stream.write(content)
         stream.flush()
         os.fsync(stream.fileno())
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

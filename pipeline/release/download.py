@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from pipeline.errors import DestinationFailed, ReleaseRefused
+from pipeline.files import sha256_of, sync_folder
 from pipeline.release.destination import Patience, PublishedRelease, without_secrets
 from pipeline.release.manifest import (
     CHECKSUMS,
@@ -116,7 +117,7 @@ def download(release: PublishedRelease, file: ReleasedFile, place: Path) -> bool
     `place` or come from the other side, and for more bytes than the manifest says.
     """
     if place.is_symlink() or place.exists():
-        if place.is_symlink() or not place.is_file() or _sha256(place) != file.sha256:
+        if place.is_symlink() or not place.is_file() or sha256_of(place) != file.sha256:
             raise ReleaseRefused(
                 f"{place} is there, and is another file",
                 received="a symbolic link" if place.is_symlink() else "other bytes",
@@ -130,9 +131,9 @@ def download(release: PublishedRelease, file: ReleasedFile, place: Path) -> bool
     for attempt in range(1, TRIES + 1):
         continued = part.exists() and part.stat().st_size > 0
         _continue(release, file, part)
-        if _sha256(part) == file.sha256:
+        if sha256_of(part) == file.sha256:
             part.replace(place)
-            sync(place.parent)
+            sync_folder(place.parent)
             return True
         part.unlink()
         if not continued or attempt == TRIES:
@@ -174,17 +175,3 @@ def refuse_other(place: Path, content: bytes) -> None:
             expected="no such file, or that of this release",
             fix="move it away, or fetch into another folder",
         )
-
-
-def sync(folder: Path) -> None:
-    """Make names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
