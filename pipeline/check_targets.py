@@ -97,7 +97,7 @@ def _recipe(target: Target, checked: Checked) -> list[str]:
     warnings = []
     steps = [step.get("step") for step in target.recipe]
     if checked.exact:
-        taken = ("train", "load", *_QUANTIZING, "slim")
+        taken = ("train", "load", *_QUANTIZING, "slim", "metadata")
         others = [str(step) for step in steps if step not in taken]
         return [f"its recipe has {', '.join(others)}, which a .tflite cannot go through"] if others else []
     for step, reason_of in (("prune", "not_pruned"), ("cluster", "not_clustered")):

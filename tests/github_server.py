@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from http_faults import FaultyHandler, FaultyServer, serving
+from tests.http_faults import FaultyHandler, FaultyServer, serving
 
 TOKEN, READER = "ghp_test0token0that0writes", "ghp_test0token0that0reads"
 Response = tuple[int, Mapping[str, str], bytes]
@@ -162,6 +162,7 @@ class Storage(FaultyServer):
     def __init__(self) -> None:
         super().__init__(_Storage)
         self.files: dict[int, bytes] = {}
+        self.does_ranges = True
 
 
 class _Storage(FaultyHandler):
@@ -174,7 +175,7 @@ class _Storage(FaultyHandler):
         if content is None:
             return 404, {}, b""
         wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        if wanted is None:
+        if wanted is None or not self.server.does_ranges:
             return 200, {}, content
         begin = int(wanted[1])
         if begin >= len(content):

@@ -6,7 +6,7 @@ import http.client
 import re
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -133,19 +133,26 @@ def serving(server: FaultyServer) -> Iterator[FaultyServer]:
         thread.join(10)
 
 
+Response = tuple[int, Mapping[str, str], bytes]
+Around = Callable[[FaultyHandler, Callable[[], Response]], Response]
+
+
 @contextmanager
-def proxy_of(address: str) -> Iterator[FaultyServer]:
-    """Run a proxy of the server at `address`; links that it gives stay with the proxy."""
+def proxy_of(address: str, around: Around = lambda _, forward: forward()) -> Iterator[FaultyServer]:
+    """Run a proxy of the server at `address`; `around` is given each request and what forwards it."""
 
     class Proxy(FaultyHandler):
-        def respond(self, body: bytes) -> tuple[int, Mapping[str, str], bytes]:
-            connection = http.client.HTTPConnection(address, timeout=20)
-            try:
-                connection.request(self.command, self.path, body, dict(self.headers))
-                answer = connection.getresponse()
-                return answer.status, dict(answer.getheaders()), answer.read()
-            finally:
-                connection.close()
+        def respond(self, body: bytes) -> Response:
+            def forward() -> Response:
+                connection = http.client.HTTPConnection(address, timeout=20)
+                try:
+                    connection.request(self.command, self.path, body, dict(self.headers))
+                    answer = connection.getresponse()
+                    return answer.status, dict(answer.getheaders()), answer.read()
+                finally:
+                    connection.close()
+
+            return around(self, forward)
 
     with serving(FaultyServer(Proxy)) as server:
         yield server

@@ -116,7 +116,8 @@ def _local(options: VerifyOptions, where: str) -> Iterator[tuple[Path, Described
     if "://" not in options.source and (folder / MANIFEST).is_file():
         own = FolderRelease(folder, "")
         manifest = read_manifest(own.read(MANIFEST, 1 << 23), where)
-        described = Described(FolderRelease(folder, manifest.version), where)
+        wanted = manifest.version if options.version == "latest" else options.version
+        described = Described(FolderRelease(folder, wanted), where)
         _refuse_other_names(own, described, where)
         for file in described.files.values():
             if sha256_of(folder / file.name) != file.sha256:

@@ -18,7 +18,8 @@ def summary(document: CiDocument) -> str:
     parts = [f"# Budgets: {document.outcome}", _table(["target", "workload", "verdict", "against main"], rows)]
     for target in document.targets:
         parts += [f"## {_cell(target.target)}: {target.outcome}", *_details(target)]
-    return "\n\n".join(parts) + "\n"
+    text = "\n\n".join(parts) + "\n"
+    return text.encode(errors="replace").decode()  # names of files may hold what UTF-8 does not
 
 
 def print_summary(document: CiDocument) -> None:

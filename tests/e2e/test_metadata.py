@@ -16,7 +16,7 @@ from metadata_reader import metadata_buffer, read_metadata
 from small_project import add_target, invoke
 from step_runs import run_step, varied
 from test_slim import packed, with_data_behind
-from test_slim_micro import micro_outputs
+from test_slim_micro import compiled, micro_outputs
 
 from pipeline.errors import StepFailed
 from pipeline.inspect import inspect_file
@@ -114,6 +114,12 @@ def test_outputs_stay_bit_by_bit_in_litert_and_in_tflite_micro(tmp_path: Path, n
     found = [inspect_file(path) for path in (before, after)]
     kept = ("parameters", "multiply_accumulates", "zero_fraction", "operator_counts", "inputs", "outputs")
     assert [getattr(found[0], field) for field in kept] == [getattr(found[1], field) for field in kept]
+
+
+def test_vela_compiles_the_file_as_before(tmp_path: Path) -> None:
+    after = tmp_path / "after.tflite"
+    after.write_bytes(with_metadata((DATA / "tiny_int8.tflite").read_bytes(), PLAIN, ("a", "b")))
+    assert compiled(after, tmp_path / "one") == compiled(DATA / "tiny_int8.tflite", tmp_path / "two")
 
 
 def test_equal_facts_give_equal_bytes_and_new_ones_replace_the_old() -> None:

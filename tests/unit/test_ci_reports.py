@@ -160,6 +160,7 @@ def test_texts_of_users_stay_texts_in_markdown() -> None:
             outcome="error",
         )
     )
+    assert text.encode().decode() == text
     assert tables(text)[1][1][5].startswith(r'a &lt;b&gt; &amp; "c" \]\]&gt; \| d')
     assert "<script>" not in text
     assert "<b>" not in text

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import random
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from github_server import READER, TOKEN, GitHub, running_github
-from http_faults import Fault, at_most
-from kills import kill_at_random, polling
-from release_folders import ZEROS, write_release
 
-from pipeline.errors import DestinationFailed, PipelineError, ReleaseRefused
+from pipeline.errors import DestinationFailed, EnvironmentUnsuited, PipelineError, ReleaseRefused
 from pipeline.release.destination import Patience
 from pipeline.release.destinations.github import GitHubDestination, open_destination
 from pipeline.watch import Watch
+from tests.github_server import READER, TOKEN, GitHub, running_github
+from tests.http_faults import Fault, at_most
+from tests.kills import kill_at_random, polling
+from tests.release_folders import ZEROS, write_release
 
 QUICK = Patience(seconds=2, attempts=3, longest_wait=0.05)
 URL = "github://team/models"
@@ -135,6 +136,27 @@ def test_a_draft_that_was_left_is_brought_to_what_the_folder_has(github: GitHub,
     assert whole in row["assets"]  # what was there whole was not sent again
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_file_that_a_list_did_not_show_yet_is_found_when_it_is_sent_again(
+    whole: bool, github: GitHub, tmp_path: Path
+) -> None:
+    folder = write_release(tmp_path)
+    github.faults.append(Fault("PATCH", "/releases/", "status", status=403))
+    with pytest.raises(ReleaseRefused):
+        destination().publish(folder, "1.2.0", Watch())
+    (draft,) = drafts(github)
+    kept = next(asset for asset in draft["assets"] if asset["name"] == MODEL)
+    draft["assets"].remove(kept)
+    kept = github.add_asset(draft, MODEL, (folder / MODEL).read_bytes(), whole)
+    github.faults.append(Fault("GET", "/assets.per_page", "status", status=200, body=b"[]"))
+    names = [asset["name"] for asset in draft["assets"]]
+    assert destination().publish(folder, "1.2.0", Watch()) is True
+    (row,) = github.rows.values()
+    assert sorted(asset["name"] for asset in row["assets"]) == sorted(names)
+    assert (kept in row["assets"]) == whole
+    assert fetched("1.2.0") == contents(folder)
+
+
 def test_storage_that_holds_other_bytes_is_found_before_and_after_publishing(github: GitHub, tmp_path: Path) -> None:
     folder = write_release(tmp_path)
     github.storage.faults.append(Fault("GET", "/", "alter"))
@@ -177,9 +199,10 @@ def test_without_digests_a_file_of_the_right_size_and_other_bytes_is_sent_anew(g
         Fault("GET", "/releases", "status", status=429, headers={"Retry-After": "60"}),
         Fault("POST", "/assets", "status", status=403, headers={"Retry-After": "60"}),
         Fault("POST", "/assets", "status", status=403, headers={"x-ratelimit-remaining": "0"}),
+        Fault("POST", "/assets", "status", status=403, body=b'{"message": "exceeded a secondary rate limit"}'),
         Fault("GET", "/assets", "cut", times=2),
     ],
-    ids=lambda fault: f"{fault.method}-{fault.what}-{fault.path.strip('/')}-{fault.status}",
+    ids=lambda fault: "-".join([fault.method, fault.what, fault.path.strip("/"), str(fault.status), *fault.headers]),
 )
 def test_a_fault_that_passes_is_outlasted(fault: Fault, github: GitHub, tmp_path: Path) -> None:
     folder = write_release(tmp_path, targets={"mobile": random.Random(3).randbytes(300_000)})
@@ -257,6 +280,16 @@ def test_a_download_that_is_cut_continues_where_it_was(github: GitHub, tmp_path:
     assert ranges == [None, "bytes=1500000-", "bytes=2250000-"]
 
 
+def test_a_storage_that_does_no_ranges_is_read_from_the_start(github: GitHub, tmp_path: Path) -> None:
+    content = random.Random(3).randbytes(3_000_000)
+    destination().publish(write_release(tmp_path, targets={"mobile": content}), "1.2.0", Watch())
+    github.storage.does_ranges = False
+    release = destination().open_release("1.2.0")
+    assert b"".join(release.stream(MODEL, 2_500_000)) == content[2_500_000:]
+    github.storage.faults.append(Fault("GET", "/", "cut"))
+    assert b"".join(release.stream(MODEL)) == content
+
+
 @pytest.mark.parametrize(
     ("token", "said"),
     [("", "without a token"), ("ghp_wr0ng", "credentials"), (READER, "credentials")],
@@ -328,6 +361,13 @@ def test_a_url_that_is_none_is_refused_without_its_secrets(wrong: str) -> None:
     with pytest.raises(ReleaseRefused, match="no GitHub repository") as error:
         open_destination(wrong)
     assert "s3cret" not in str(error.value)
+
+
+def test_a_missing_library_is_named_with_its_extra(github: GitHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "requests", None)
+    with pytest.raises(EnvironmentUnsuited, match="needs requests") as error:
+        destination()
+    assert error.value.fix == "pip install 'edge-deployment-pipeline[release]'"
 
 
 def test_a_commit_that_was_not_pushed_is_told(github: GitHub, tmp_path: Path) -> None:

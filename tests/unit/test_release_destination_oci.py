@@ -7,22 +7,24 @@ import hashlib
 import json
 import random
 import shutil
+import sys
 import time
-from collections.abc import Iterator
+import tracemalloc
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.request import Request, urlopen
 
 import pytest
-from http_faults import Fault, FaultyServer, at_most, proxy_of
-from kills import kill_at_random, polling
-from oci_registry import COMMAND, running_registry
-from release_folders import write_release
 
-from pipeline.errors import DestinationFailed, PipelineError, ReleaseRefused
+from pipeline.errors import DestinationFailed, EnvironmentUnsuited, PipelineError, ReleaseRefused
 from pipeline.release.destination import Patience
 from pipeline.release.destinations.oci import open_destination
 from pipeline.release.manifest import SIGNATURE
 from pipeline.watch import Watch
+from tests.http_faults import Fault, FaultyHandler, FaultyServer, Response, at_most, proxy_of
+from tests.kills import kill_at_random, polling
+from tests.oci_registry import COMMAND, running_registry
+from tests.release_folders import write_checksums, write_release
 
 pytestmark = pytest.mark.skipif(not shutil.which(COMMAND), reason=".ci/devices/registry.sh was not run")
 QUICK = Patience(seconds=2, attempts=3, longest_wait=0.05)
@@ -185,6 +187,15 @@ def test_a_url_that_is_none_is_refused_without_its_secrets(wrong: str) -> None:
     assert "s3cret" not in str(error.value)
 
 
+def test_a_missing_library_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "oras"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "oras", None)
+    with pytest.raises(EnvironmentUnsuited, match="needs oras") as error:
+        open_destination("oci://host/models")
+    assert error.value.fix == "pip install 'edge-deployment-pipeline[oci]'"
+
+
 def test_only_this_machine_is_asked_without_tls() -> None:
     origins = {host: open_destination(f"oci://{host}/m").repository.origin for host in ("127.0.0.1:5", "a.example:5")}
     assert origins == {"127.0.0.1:5": "http://127.0.0.1:5", "a.example:5": "https://a.example:5"}
@@ -339,14 +350,164 @@ def test_credentials_are_those_of_docker_or_the_environment(
             publish()
         docker_login(tmp_path / "docker", address, PASSWORD)
         assert publish() is True
+        helper = tmp_path / "bin/docker-credential-test"
+        helper.parent.mkdir()
+        helper.write_text(f'#!/bin/sh\necho \'{{"Username": "{USER}", "Secret": "{PASSWORD}"}}\'\n')
+        helper.chmod(0o755)
+        monkeypatch.setenv("PATH", str(helper.parent), prepend=":")
+        (tmp_path / "docker/config.json").write_text('{"credsStore": "test"}')
+        assert publish() is False
         shutil.rmtree(tmp_path / "docker")
         monkeypatch.setenv("ORAS_USER", USER)
         monkeypatch.setenv("ORAS_PASS", PASSWORD)
         assert publish() is False
-    said = "".join(map(str, (missing.value, wrong.value, broken.value))) + "".join(capfd.readouterr())
+    said = "".join(map(str, (missing.value, wrong.value, broken.value)))
     for secret in ("wr0ng", PASSWORD, base64.b64encode(f"{USER}:wr0ng secret".encode()).decode()):
         assert secret not in said
     assert "docker login" in missing.value.fix
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_token_is_fetched_for_the_password_and_again_when_it_expires(
+    registry: tuple[str, Path], url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens: list[str] = []
+    uses: dict[str, int] = {}
+    password = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+
+    def guard(request: FaultyHandler, forward: Callable[[], Response]) -> Response:
+        told = request.headers.get("Authorization", "")
+        if request.path.startswith("/token"):
+            if told != f"Basic {password}":
+                return 401, {}, b""
+            tokens.append(f"t0ken{len(tokens)}")
+            return 200, {"Content-Type": "application/json"}, json.dumps({"token": tokens[-1]}).encode()
+        uses[told] = uses.get(told, 0) + 1
+        if not tokens or told != f"Bearer {tokens[-1]}" or uses[told] > 9:
+            realm = f"http://{request.server.address}/token"
+            return 401, {"WWW-Authenticate": f'Bearer realm="{realm}",service="test",scope="repository:x:pull"'}, b""
+        return forward()
+
+    folder = write_release(tmp_path)
+    with proxy_of(registry[0], guard) as proxy:
+        with pytest.raises(ReleaseRefused, match="credentials"):
+            open_destination(through(proxy, url), QUICK).publish(folder, "1.2.0", Watch())
+        monkeypatch.setenv("ORAS_USER", USER)
+        monkeypatch.setenv("ORAS_PASS", PASSWORD)
+        assert open_destination(through(proxy, url), QUICK).publish(folder, "1.2.0", Watch()) is True
+    assert len(tokens) > 2
+    assert fetched(url, "1.2.0") == contents(folder)
+
+
+def test_a_password_is_not_sent_to_where_it_can_be_read(
+    registry: tuple[str, Path], url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ORAS_USER", USER)
+    monkeypatch.setenv("ORAS_PASS", PASSWORD)
+
+    def asks_for_it(_: FaultyHandler, __: Callable[[], Response]) -> Response:
+        return 401, {"WWW-Authenticate": 'Bearer realm="http://registry.example/token",service="test"'}, b""
+
+    with proxy_of(registry[0], asks_for_it) as proxy, at_most(5):
+        with pytest.raises(ReleaseRefused, match="credentials"):
+            open_destination(through(proxy, url), QUICK).versions()
+        assert len(proxy.seen) == 1
+
+
+def test_blobs_of_another_host_are_read_without_the_password(
+    registry: tuple[str, Path], url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As registries do that keep their blobs in a storage."""
+    folder = write_release(tmp_path)
+    open_destination(url, QUICK).publish(folder, "1.2.0", Watch())
+    monkeypatch.setenv("ORAS_USER", USER)
+    monkeypatch.setenv("ORAS_PASS", PASSWORD)
+    with proxy_of(registry[0]) as storage:
+
+        def redirecting(request: FaultyHandler, forward: Callable[[], Response]) -> Response:
+            if "Authorization" not in request.headers:
+                return 401, {"WWW-Authenticate": 'Basic realm="test"'}, b""
+            if "/blobs/" in request.path:
+                return 307, {"Location": f"http://{storage.address}{request.path}"}, b""
+            return forward()
+
+        with proxy_of(registry[0], redirecting) as front:
+            assert fetched(through(front, url), "1.2.0") == contents(folder)
+        assert storage.seen
+        assert not [headers for _, _, headers in storage.seen if "Authorization" in headers]
+
+
+def test_a_redirect_to_where_it_can_be_read_is_not_followed(registry: tuple[str, Path], url: str) -> None:
+    def redirecting(_: FaultyHandler, __: Callable[[], Response]) -> Response:
+        return 307, {"Location": "http://registry.example/v2/"}, b""
+
+    with proxy_of(registry[0], redirecting) as front, pytest.raises(DestinationFailed) as error:
+        open_destination(through(front, url), QUICK).versions()
+    assert "not HTTPS" in error.value.received
+
+
+def test_a_registry_that_lists_referrers_itself_gets_no_tag_for_them(
+    registry: tuple[str, Path], url: str, tmp_path: Path
+) -> None:
+    def listing(request: FaultyHandler, forward: Callable[[], Response]) -> Response:
+        status, headers, body = forward()
+        subject = next((put for put in puts if put != request.path), "").rpartition("/")[2]
+        if request.command == "PUT" and "/manifests/sha256:" in request.path:
+            puts.append(request.path)
+        return status, {**headers, **({"OCI-Subject": subject} if subject else {})}, body
+
+    puts: list[str] = []
+    with proxy_of(registry[0], listing) as front:
+        open_destination(through(front, url), QUICK).publish(write_release(tmp_path), "1.2.0", Watch())
+    assert sorted(open_destination(url, QUICK).repository.tags()) == ["1.2.0", "latest"]
+
+
+def test_latest_is_right_where_a_newer_version_came_in_between(
+    registry: tuple[str, Path], url: str, tmp_path: Path
+) -> None:
+    def meanwhile(request: FaultyHandler, forward: Callable[[], Response]) -> Response:
+        if request.command == "PUT" and request.path.endswith("/latest") and not came:
+            came.append(open_destination(url, QUICK).publish(write_release(tmp_path, "1.3.0"), "1.3.0", Watch()))
+        return forward()
+
+    came: list[bool] = []
+    with proxy_of(registry[0], meanwhile) as front:
+        open_destination(through(front, url), QUICK).publish(write_release(tmp_path), "1.2.0", Watch())
+    assert came == [True]
+    assert open_destination(url, QUICK).latest() == "1.3.0"
+
+
+def test_one_who_published_other_bytes_meanwhile_is_not_overwritten(
+    registry: tuple[str, Path], url: str, tmp_path: Path
+) -> None:
+    other = write_release(tmp_path / "other", targets={"mobile": b"other"})
+
+    def meanwhile(request: FaultyHandler, forward: Callable[[], Response]) -> Response:
+        if request.command == "GET" and "/blobs/" in request.path and not came:
+            came.append(open_destination(url, QUICK).publish(other, "1.2.0", Watch()))
+        return forward()
+
+    came: list[bool] = []
+    with proxy_of(registry[0], meanwhile) as front, pytest.raises(ReleaseRefused, match="other bytes"):
+        open_destination(through(front, url), QUICK).publish(write_release(tmp_path), "1.2.0", Watch())
+    assert fetched(url, "1.2.0") == contents(other)
+
+
+def test_files_larger_than_the_memory_that_is_used(url: str, tmp_path: Path) -> None:
+    size = 64_000_000
+    folder = write_release(tmp_path)
+    with (folder / "large.bin").open("wb") as file:
+        file.truncate(size)
+    write_checksums(folder)
+    tracemalloc.start()
+    try:
+        open_destination(url, QUICK).publish(folder, "1.2.0", Watch())
+        received = sum(map(len, open_destination(url, QUICK).open_release("1.2.0").stream("large.bin")))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert received == size
+    assert peak < 24_000_000  # imports are in it
 
 
 def test_killed_at_fifty_moments_no_reader_sees_half_a_release(url: str, tmp_path: Path) -> None:

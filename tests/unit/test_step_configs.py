@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from pipeline.steps import distill, low_bit, pack_int4, transfer
+from pipeline.steps import distill, low_bit, metadata, pack_int4, transfer
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,9 @@ from pipeline.steps import distill, low_bit, pack_int4, transfer
         (low_bit, "alpha", 1.1),
         (low_bit, "teacher", "other"),
         (pack_int4, "bits", 4),
+        (metadata, "version", 1.2),  # a text, which 1.10 would not stay as a number
+        (metadata, "output_name", ""),
+        (metadata, "labels", "labels.txt"),
     ],
 )
 def test_values_that_are_refused(step: ModuleType, field: str, value: Any) -> None:
@@ -47,6 +50,6 @@ def test_values_that_are_refused(step: ModuleType, field: str, value: Any) -> No
         step.Config.model_validate({field: value})
 
 
-@pytest.mark.parametrize("step", [distill, low_bit, pack_int4, transfer])
+@pytest.mark.parametrize("step", [distill, low_bit, metadata, pack_int4, transfer])
 def test_every_field_is_described(step: ModuleType) -> None:
     assert all(field.description for field in step.Config.model_fields.values())

@@ -11,7 +11,8 @@ from urllib.parse import quote, urlsplit
 
 from pipeline.errors import ReleaseRefused
 from pipeline.release.destination import Patience, without_secrets
-from pipeline.release.destinations._http import Answer, Client, is_safe, next_page, same_origin
+from pipeline.release.destinations._http import Answer, Client
+from pipeline.release.destinations._origins import is_safe, next_page, same_origin
 
 EXTRA = "release"
 PAGES_MAX = 100  # of a hundred each: GitHub lists no more than 10,000 releases
@@ -155,7 +156,7 @@ class Repository:
             if not isinstance(found, list):
                 raise self._unlike()
             rows += found
-            page = next_page(answer, page)
+            page = next_page(answer.headers.get("Link", ""), page)
         return rows
 
     def _json(self, answer: Answer) -> Any:

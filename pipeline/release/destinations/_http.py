@@ -16,15 +16,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 from pipeline.errors import DestinationFailed, EnvironmentUnsuited, PipelineError, ReleaseRefused
 from pipeline.release.destination import CHUNK_BYTES, Patience, without_secrets
+from pipeline.release.destinations._origins import is_safe
 
 ANSWER_BYTES_MAX = 8_000_000  # of one that is read whole, such as a list of releases
 SLOWEST = 1_000  # bytes/s that an answer must come with, or it hangs
 REDIRECTS_MAX = 5
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 T = TypeVar("T")
 
 
@@ -89,7 +89,10 @@ class Client:
                     content += part
                     if len(content) > ANSWER_BYTES_MAX:
                         raise self.failed(f"an answer of more than {ANSWER_BYTES_MAX:,} bytes")
-                return Answer(response.status_code, response.headers, bytes(content))
+            # GitHub's secondary limits may come without a header: its documentation says to wait a minute then.
+            if response.status_code == 403 and b"rate limit" in content.lower():
+                raise _TryAgain("status 403, a rate limit", 60.0)
+            return Answer(response.status_code, response.headers, bytes(content))
 
         answer = self._attempts(attempt, before_again)
         if answer.status not in ok:
@@ -241,34 +244,6 @@ def missing_library(error: ModuleNotFoundError, extra: str) -> EnvironmentUnsuit
         expected=f"the libraries of the extra {extra!r}",
         fix=f"pip install 'edge-deployment-pipeline[{extra}]'",
     )
-
-
-def is_safe(url: str, origin: str) -> bool:
-    """True where a request to `url`, told by `origin`, is not to be read on the way: HTTPS, or this machine."""
-    parts, other = urlsplit(url), urlsplit(origin)
-    local = parts.hostname in LOOPBACK and (other.scheme == "http" and other.hostname in LOOPBACK)
-    return parts.scheme == "https" or (parts.scheme == "http" and local)
-
-
-def same_origin(one: str, other: str) -> bool:
-    """True where scheme, host and port of two URLs agree."""
-
-    def origin(url: str) -> tuple:
-        parts = urlsplit(url)
-        return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-
-    return origin(one) == origin(other)
-
-
-def next_page(answer: Answer, url: str) -> str | None:
-    """Return the URL of the next page by the Link header (RFC 8288); None on the last, or for another server's."""
-    from requests.utils import parse_header_links
-
-    for link in parse_header_links(answer.headers.get("Link", "")):
-        if link.get("rel") == "next":
-            target = urljoin(url, link["url"])
-            return target if same_origin(target, url) else None
-    return None
 
 
 class _network_errors:

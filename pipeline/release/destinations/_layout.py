@@ -10,7 +10,7 @@ A version that the index does not name is none yet: files are written first, the
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -94,7 +94,7 @@ def read_index(objects: Objects) -> tuple[Index, str]:
         ) from None
 
 
-@dataclass(frozen=True)
+@dataclass
 class Release:
     """A published version; `PublishedRelease` is its contract."""
 
@@ -148,7 +148,7 @@ class Releases:
     """A store with releases in it; `Destination` is its contract."""
 
     objects: Objects
-    companions: Mapping[str, str | bytes] = field(default_factory=dict)  # see `_publish._settle`
+    companions: dict[str, str | bytes] = field(default_factory=dict)  # see `_stale` of _publish.py
 
     def publish(self, folder: Path, version: str, watch: Watch) -> bool:
         from pipeline.release.destinations._publish import publish

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,8 +19,9 @@ from urllib.parse import urlencode, urljoin
 
 from pipeline.errors import DestinationFailed, PipelineError, ReleaseRefused
 from pipeline.release.destination import Patience
-from pipeline.release.destinations._http import Answer, Client, is_safe, missing_library, next_page, same_origin
+from pipeline.release.destinations._http import Answer, Client, missing_library
 from pipeline.release.destinations._oci_manifest import INDEX_TYPE, MANIFEST_TYPE, Blob, blob_of
+from pipeline.release.destinations._origins import is_safe, next_page, same_origin
 
 EXTRA = "oci"
 ACCEPTED = {"Accept": f"{MANIFEST_TYPE}, {INDEX_TYPE}"}
@@ -97,7 +99,7 @@ class Repository:
                 found += [tag for tag in answer.json()["tags"] or [] if isinstance(tag, str)]
             except (ValueError, KeyError, TypeError) as error:
                 raise self.client.failed("a list of tags that is none") from error
-            url = next_page(answer, url)
+            url = next_page(answer.headers.get("Link", ""), url)
         return found
 
     def altered(self, what: str, digest: str) -> PipelineError:
@@ -169,11 +171,13 @@ class Repository:
 
 
 def need_oras() -> None:
-    """Raise EnvironmentUnsuited where oras is not installed."""
+    """Raise EnvironmentUnsuited where oras is not installed; let it write nothing of its own."""
     try:
-        import oras.auth  # noqa: F401
+        import oras.auth
+        import oras.logger
     except ModuleNotFoundError as error:
         raise missing_library(error, EXTRA) from error
+    oras.logger.logger.set_level(logging.CRITICAL + 1)
 
 
 def _decoded(basic: str) -> str:

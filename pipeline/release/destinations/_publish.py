@@ -21,7 +21,6 @@ from pipeline.release.manifest import (
     CHECKSUMS,
     FILES_MAX,
     MANIFEST,
-    MANIFEST_BYTES_MAX,
     SIGNATURE,
     is_version,
     read_checksums,
@@ -29,6 +28,7 @@ from pipeline.release.manifest import (
 from pipeline.watch import Watch
 
 CHECKSUMS_BYTES_MAX = 300 * (FILES_MAX + 3)
+COMPANION_BYTES_MAX = 4_000_000
 WRITES_MAX = 3  # of a file that is read back as other bytes
 RACES_MAX = 50  # lost to other publishers before we give up
 RACE_SECONDS = 0.05
@@ -41,15 +41,16 @@ def publish(
     claim = _claim_of(folder, version)
     identity = hashlib.sha256(claim).hexdigest()
     index, _ = read_index(objects)
-    if not _is_published(objects, index, version, identity):
-        hashes = _checked_hashes(folder, claim)
-        with objects.publishing(version, watch):
-            published = not _upload(objects, folder, version, claim, hashes)
-            published = _enter(objects, version, identity) and not published
+    published = _is_published(objects, index, version, identity)
+    if published and not _stale(objects, companions or {}):
+        return False
+    hashes = {} if published else _checked_hashes(folder, claim)
+    with objects.publishing(version, watch):
+        if not published:
+            _upload(objects, folder, version, claim, hashes)
+            _enter(objects, version, identity)
         _settle(objects, companions or {})
-        return published
-    _settle(objects, companions or {})
-    return False
+    return not published
 
 
 def _claim_of(folder: Path, version: str) -> bytes:
@@ -96,8 +97,8 @@ def _checked_hashes(folder: Path, claim: bytes) -> dict[str, str]:
     return hashes | {SIGNATURE: sha256_of(folder / SIGNATURE)}
 
 
-def _upload(objects: Objects, folder: Path, version: str, claim: bytes, hashes: Mapping[str, str]) -> bool:
-    """Claim the version and write its files. Return True if another run published the same bytes meanwhile."""
+def _upload(objects: Objects, folder: Path, version: str, claim: bytes, hashes: Mapping[str, str]) -> None:
+    """Claim the version, write its files and read all of it back."""
     identity = hashlib.sha256(claim).hexdigest()
     if not objects.write(f"{version}/{CHECKSUMS}", claim, ABSENT):
         held = objects.read(f"{version}/{CHECKSUMS}", CHECKSUMS_BYTES_MAX)
@@ -119,7 +120,7 @@ def _upload(objects: Objects, folder: Path, version: str, claim: bytes, hashes: 
             if writes == WRITES_MAX:
                 # Another run with its own signature over the same bytes overwrites ours until it is through.
                 if _is_published(objects, read_index(objects)[0], version, identity):
-                    return True
+                    return
                 raise _altered(objects, path, sha256)
             objects.put(path, source)
             there = _hash(objects, path) == sha256
@@ -134,7 +135,6 @@ def _upload(objects: Objects, folder: Path, version: str, claim: bytes, hashes: 
         )
     if _hash(objects, f"{version}/{CHECKSUMS}") != identity:
         raise _altered(objects, f"{version}/{CHECKSUMS}", identity)
-    return False
 
 
 def _altered(objects: Objects, path: str, sha256: str) -> DestinationFailed:
@@ -156,12 +156,12 @@ def _hash(objects: Objects, path: str) -> str | None:
     return digest.hexdigest()
 
 
-def _enter(objects: Objects, version: str, identity: str) -> bool:
-    """Enter the release into the index; return False if it was there. Others' releases are never lost."""
+def _enter(objects: Objects, version: str, identity: str) -> None:
+    """Enter the release into the index. The releases of other publishers are never lost."""
     for race in range(RACES_MAX):
         index, tag = read_index(objects)
         if _is_published(objects, index, version, identity):
-            return race > 0 and tag != ABSENT
+            return
         content = index.with_release(version, identity).content()
         if len(content) > INDEX_BYTES_MAX:
             raise ReleaseRefused(
@@ -171,37 +171,46 @@ def _enter(objects: Objects, version: str, identity: str) -> bool:
                 fix="publish to another place",
             )
         if objects.write(INDEX, content, tag):
-            return True
+            return
         time.sleep(random.uniform(0, RACE_SECONDS * min(race + 1, 10)))
     raise _never_settled(objects, INDEX)
 
 
 def _settle(objects: Objects, companions: Mapping[str, str | bytes]) -> None:
-    """Bring up to date what follows from the index: `latest`, and the companions that a layout has besides.
+    """Write what follows from the index.
 
-    A companion is the content of a file, or, as text, the name of a file of the newest release. Another publisher
-    may be at it too: the last to write looks at the index again, so that the files end as the index is.
+    Another publisher may be at it too: the last to write looks again, so that the files end as the index is.
     """
     for _ in range(RACES_MAX):
-        latest = read_index(objects)[0].latest
-        if latest is None:
-            return
-        wanted = {LATEST: f"{latest}\n".encode()}
-        for path, content in companions.items():
-            if isinstance(content, str):
-                found = objects.read(f"{latest}/{content}", MANIFEST_BYTES_MAX)
-                content = found.content if found else b""
-            wanted[path] = content
-        stale = [path for path, content in wanted.items() if not _holds(objects, path, content)]
+        stale = _stale(objects, companions)
         if not stale:
             return
-        for path in stale:
-            objects.write(path, wanted[path])
+        for path, content in stale.items():
+            objects.write(path, content)
     raise _never_settled(objects, LATEST)
 
 
+def _stale(objects: Objects, companions: Mapping[str, str | bytes]) -> dict[str, bytes]:
+    """Return {path: content} of what should follow from the index and does not: `latest`, and a layout's companions.
+
+    A companion is the content of a file, or, as text, the name of a file of the newest release.
+    """
+    latest = read_index(objects)[0].latest
+    if latest is None:
+        return {}
+    wanted = {LATEST: f"{latest}\n".encode()}
+    for path, content in companions.items():
+        if isinstance(content, str):
+            found = objects.read(f"{latest}/{content}", COMPANION_BYTES_MAX)
+            if found is None:
+                continue
+            content = found.content
+        wanted[path] = content
+    return {path: content for path, content in wanted.items() if not _holds(objects, path, content)}
+
+
 def _holds(objects: Objects, path: str, content: bytes) -> bool:
-    found = objects.read(path, MANIFEST_BYTES_MAX)
+    found = objects.read(path, COMPANION_BYTES_MAX)
     return found is not None and found.content == content
 
 

@@ -1,91 +1,81 @@
-"""Folders, S3, Google's storage, and any other URL that fsspec opens; `_layout.py` says how releases lie there."""
+"""Releases in a folder, in S3, in Google's storage, or at any other URL that fsspec knows.
+
+A folder is locked and written by rename (`_folder.py`); S3 (`_s3.py`) and Google's storage (`_gcs.py`) have
+conditional writes; elsewhere (`_any.py`) only one publisher at a time is safe. Credentials and endpoints are found
+by the stores' own libraries, in the environment: AWS_PROFILE, AWS_ENDPOINT_URL_S3, GOOGLE_APPLICATION_CREDENTIALS,
+STORAGE_EMULATOR_HOST, …
+"""
 
 from __future__ import annotations
 
-import os
+import re
 from pathlib import Path
-from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from pipeline.errors import EnvironmentUnsuited, ReleaseRefused
 from pipeline.release.destination import Destination, Patience, without_secrets
-from pipeline.release.destinations._folder_objects import FolderObjects
-from pipeline.release.destinations._fsspec_objects import FsspecObjects
+from pipeline.release.destinations._folder import FolderObjects
 from pipeline.release.destinations._layout import Releases
+from pipeline.release.destinations._objects import Objects
 
-SCHEMES = ("", "file", "s3", "s3a", "gs", "gcs")  # "": a path, and whatever else fsspec knows
+SCHEMES = ("", "file", "s3", "s3a", "gs", "gcs", "memory")  # and any other that fsspec knows
 EXTRA = "release"
-_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
+EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 
 
-def open_destination(url: str, patience: Patience = Patience()) -> Destination:  # noqa: B008 (it is frozen)
-    """Return the place that `url` names. Raises ReleaseRefused for what is none, EnvironmentUnsuited without fsspec."""
-    folder = local_folder(url)
-    if folder is not None:
-        return Releases(FolderObjects(folder, patience))
-    scheme = url.partition(":")[0].lower()
+def open_destination(url: str, patience: Patience) -> Destination:
+    """Return the releases at a URL or in a folder; nothing is asked of it yet."""
+    return Releases(_objects(url, patience))
+
+
+def _objects(url: str, patience: Patience) -> Objects:
+    found = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)(://|::)", url)
+    scheme = found[1].lower() if found else "file"
+    if scheme == "file" and "::" not in url:
+        return FolderObjects(folder_of(url), patience)
+    shown = without_secrets(url).rstrip("/")
     try:
-        files, base = _opened(scheme, url, patience)
+        if scheme in EXTRAS and "::" not in url:
+            bucket, _, prefix = url.split("://", 1)[1].strip("/").partition("/")
+            if not bucket or re.search(r"[?#\s]", url):
+                raise _no_place(shown, f"{scheme}://BUCKET/FOLDER")
+            if scheme.startswith("s3"):
+                from pipeline.release.destinations._s3 import open_s3
+
+                return open_s3(bucket, prefix, shown, patience)
+            from pipeline.release.destinations._gcs import open_gcs
+
+            return open_gcs(bucket, prefix, shown, patience)
+        import fsspec
+
+        from pipeline.release.destinations._any import AnyObjects
+
+        system, root = fsspec.core.url_to_fs(url)
+        return AnyObjects(system, root, shown, patience)
     except ImportError as error:
-        extra = _EXTRAS.get(scheme, EXTRA)
+        extra = EXTRAS.get(scheme, EXTRA)
         raise EnvironmentUnsuited(
-            f"{without_secrets(url)} needs {error.name or scheme}, which is not installed",
-            received="no such module",
-            expected=f"the libraries of the extra {extra!r}, or those that fsspec names for {scheme}",
+            f"{scheme}:// needs {error.name or 'a library'}, which is not installed",
+            received="no such distribution",
+            expected=f"the extra {extra!r} of this project, or the library that fsspec names for {scheme}://",
             fix=f"pip install 'edge-deployment-pipeline[{extra}]'",
         ) from error
-    kind = _kind(scheme)
-    return Releases(kind(files, base.rstrip("/"), without_secrets(url).rstrip("/"), patience))
+    except ValueError:
+        raise _no_place(shown, "a folder, s3://…, gs://…, or another URL that fsspec knows") from None
 
 
-def local_folder(url: str) -> Path | None:
-    """Return the folder of this machine that a path or a file:// URL names; None for any other URL."""
-    if url.startswith("file://"):
-        return Path(os.path.abspath(url.removeprefix("file://")))
-    if "://" in url or "::" in url:
-        return None
-    if not url or "\0" in url:
-        raise ReleaseRefused(
-            "that is no place for releases", received=repr(url[:100]), expected="a folder or a URL", fix="--to=DIR"
-        )
-    return Path(os.path.abspath(Path(url).expanduser()))
+def folder_of(url: str) -> Path:
+    """Return the folder that a path or a file URL means."""
+    path = unquote(urlsplit(url).path) if url.lower().startswith("file://") else url
+    if not path or "\0" in path:
+        raise _no_place(url[:200], "the path of a folder")
+    return Path(path).expanduser().absolute()
 
 
-def _opened(scheme: str, url: str, patience: Patience) -> tuple[Any, str]:
-    """Return the file system and the path in it."""
-    import fsspec
-
-    if scheme in ("s3", "s3a", "gs", "gcs"):
-        if scheme.startswith("s3"):
-            from pipeline.release.destinations import _s3_objects as module
-        else:
-            from pipeline.release.destinations import _gcs_objects as module  # type: ignore[no-redef]
-        base = url.partition("://")[2].strip("/")
-        if not base or not base.isprintable():
-            raise ReleaseRefused(
-                f"{url} names no bucket",
-                received=url,
-                expected=f"{scheme}://BUCKET/PREFIX",
-                fix=f"--to={scheme}://BUCKET/PREFIX",
-            )
-        return module.file_system(patience), base
-    try:
-        return fsspec.core.url_to_fs(url)
-    except (ValueError, TypeError, OSError) as error:
-        raise ReleaseRefused(
-            f"{without_secrets(url)} cannot be opened",
-            received=without_secrets(str(error)).splitlines()[0][:200] if str(error) else type(error).__name__,
-            expected="a folder, or a URL that fsspec knows",
-            fix="correct the URL",
-        ) from None
-
-
-def _kind(scheme: str) -> type[FsspecObjects]:
-    if scheme.startswith("s3"):
-        from pipeline.release.destinations._s3_objects import S3Objects
-
-        return S3Objects
-    if scheme in ("gs", "gcs"):
-        from pipeline.release.destinations._gcs_objects import GcsObjects
-
-        return GcsObjects
-    return FsspecObjects
+def _no_place(received: str, expected: str) -> ReleaseRefused:
+    return ReleaseRefused(
+        "this is no place for releases",
+        received=received,
+        expected=expected,
+        fix="correct --to or --from",
+    )

@@ -16,9 +16,7 @@ from pathlib import Path
 
 from pipeline.errors import DestinationFailed, PipelineError, ReleaseRefused
 from pipeline.release.destination import Patience, PublishedRelease, without_secrets
-from pipeline.release.destinations._github_api import BYTES, EXTRA, Asset, Release, Repository
-from pipeline.release.destinations._http import Answer
-from pipeline.release.destinations._publishing import (
+from pipeline.release.destinations._checked_folder import (
     newest,
     no_such_file,
     no_such_release,
@@ -27,6 +25,8 @@ from pipeline.release.destinations._publishing import (
     sorted_versions,
     too_long,
 )
+from pipeline.release.destinations._github_api import BYTES, EXTRA, Asset, Release, Repository
+from pipeline.release.destinations._http import Answer
 from pipeline.release.manifest import CHECKSUMS, MANIFEST, ReleaseManifest, is_version
 from pipeline.watch import Watch
 

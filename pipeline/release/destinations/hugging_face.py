@@ -1,31 +1,29 @@
-"""A folder laid out as a Hugging Face model repository, for a user to push: the card as README.md, LFS for models.
+"""A model repository as the Hugging Face Hub shows it, in a folder that its owner pushes with git.
 
-https://huggingface.co/docs/hub/model-cards and https://huggingface.co/docs/hub/repositories-getting-started. The
-releases lie in it as in any folder, so that it can be fetched from and verified before and after it is pushed.
+The layout is that of any folder of releases (`_layout.py`), and besides: README.md, the newest release's model
+card, which the Hub shows as the repository's page (https://huggingface.co/docs/hub/model-cards); .gitattributes,
+by which Git LFS takes the model files (https://huggingface.co/docs/hub/repositories-getting-started); and .gitignore
+for what only publishers need. The URL is `hf-layout://PATH` or `hf-layout:PATH`.
 """
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
-from pipeline.errors import ReleaseRefused
 from pipeline.release.destination import Destination, Patience
-from pipeline.release.destinations._folder_objects import FolderObjects
+from pipeline.release.destinations._folder import WORKING, FolderObjects
 from pipeline.release.destinations._layout import Releases
+from pipeline.release.destinations.fsspec_url import folder_of
 from pipeline.release.manifest import CARD
 
 SCHEMES = ("hf-layout",)
 EXTRA = ""
-ATTRIBUTES = b"*.tflite filter=lfs diff=lfs merge=lfs -text\n"
+COMPANIONS: dict[str, str | bytes] = {
+    "README.md": CARD,
+    ".gitattributes": b"*.tflite filter=lfs diff=lfs merge=lfs -text\n* -text\n",
+    ".gitignore": f"/{WORKING}/\n".encode(),
+}
 
 
-def open_destination(url: str, patience: Patience = Patience()) -> Destination:  # noqa: B008 (it is frozen)
-    """Return the folder that `hf-layout://DIR` or `hf-layout:DIR` names. Raises ReleaseRefused where it names none."""
-    path = url.partition(":")[2].removeprefix("//")
-    if not path or "\0" in path:
-        raise ReleaseRefused(
-            f"{url} names no folder", received=url, expected="hf-layout://DIR", fix="hf-layout://./model-repository"
-        )
-    folder = Path(os.path.abspath(Path(path).expanduser()))
-    return Releases(FolderObjects(folder, patience), {"README.md": CARD, ".gitattributes": ATTRIBUTES})
+def open_destination(url: str, patience: Patience) -> Destination:
+    """Return the releases in a folder with the layout of a model repository."""
+    path = url.partition(":")[2]
+    return Releases(FolderObjects(folder_of(path.removeprefix("//")), patience), COMPANIONS)

@@ -20,6 +20,15 @@ from urllib.parse import urlsplit
 
 from pipeline.errors import ReleaseRefused
 from pipeline.release.destination import Patience, PublishedRelease, without_secrets
+from pipeline.release.destinations._checked_folder import (
+    newest,
+    no_such_file,
+    no_such_release,
+    other_bytes,
+    read_folder,
+    sorted_versions,
+    too_long,
+)
 from pipeline.release.destinations._oci_manifest import (
     EMPTY,
     INDEX_TYPE,
@@ -33,15 +42,6 @@ from pipeline.release.destinations._oci_manifest import (
     signature_manifest,
 )
 from pipeline.release.destinations._oci_registry import EXTRA, Repository, need_oras
-from pipeline.release.destinations._publishing import (
-    newest,
-    no_such_file,
-    no_such_release,
-    other_bytes,
-    read_folder,
-    sorted_versions,
-    too_long,
-)
 from pipeline.release.manifest import CHECKSUMS, SIGNATURE, ReleaseManifest, is_version
 from pipeline.watch import Watch
 
@@ -192,10 +192,15 @@ class OciDestination:
                 watch.progress({"done": 0.5 + 0.5 * done / total})
 
     def _move_latest(self) -> None:
-        """Let `latest` name the newest version, whoever published it."""
-        version = newest(sorted_versions(self.repository.tags()))
-        content = self.repository.manifest(version) if version else None
-        if content is not None and self.repository.manifest(LATEST) != content:
+        """Let `latest` name the newest version, whoever published it.
+
+        It is looked at again after it was written: a newer version may have come in between.
+        """
+        for _ in range(self.repository.client.patience.attempts):
+            version = newest(sorted_versions(self.repository.tags()))
+            content = self.repository.manifest(version) if version else None
+            if content is None or self.repository.manifest(LATEST) == content:
+                return
             self.repository.put_manifest(LATEST, content)
 
 
