@@ -1,4 +1,4 @@
-"""What somebody may do to a release between its publisher and its reader: each is refused, and nothing is left."""
+"""Releases that nobody may believe: made to agree but for the signature, of odd files, or lies of the signer's own."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import DestinationFailed, PipelineError, ReleaseRefused, UnknownName
-from pipeline.release.download import download
+from pipeline.errors import PipelineError, ReleaseRefused, UnknownName
 from pipeline.release.fetch import FetchOptions, fetch
-from pipeline.release.manifest import BOM, CHECKSUMS, MANIFEST, PROVENANCE, SIGNATURE, ReleasedFile
+from pipeline.release.manifest import BOM, CHECKSUMS, MANIFEST, PROVENANCE, SIGNATURE
 from pipeline.release.open_destination import open_destination
 from pipeline.release.signature import load_signing_key, sign
 from pipeline.release.verify_release import VerifyOptions, verify_release
@@ -25,10 +24,6 @@ from tests.release_folders import write_checksums
 from tests.signed_release import key_pair, signed_release
 
 MODEL = "mnist-mobile-1.2.0.tflite"
-FETCHED = {
-    *(f"mnist-mobile-1.2.0.{suffix}" for suffix in ("tflite", "build.json", "labels.txt")),
-    *("classify.py", MANIFEST, CHECKSUMS, SIGNATURE),
-}
 
 
 @pytest.fixture(scope="module")
@@ -118,24 +113,6 @@ def test_an_untouched_release_passes_every_check(made: Path, store: Path) -> Non
         assert document.version == "1.2.0"
 
 
-def test_a_targets_files_are_fetched_and_a_second_time_nothing_is(made: Path, store: Path) -> None:
-    first = fetch_mobile(made, store)
-    place = store.parent / "fetched" / "1.2.0"
-    assert {path.name for path in place.iterdir()} == FETCHED
-    assert all((place / name).read_bytes() == (made / "1.2.0" / name).read_bytes() for name in FETCHED)
-    assert first.signature == "good"
-    assert set(first.fetched) == FETCHED - {MANIFEST, CHECKSUMS, SIGNATURE}
-    assert fetch_mobile(made, store).fetched == []
-
-
-@pytest.mark.parametrize("name", [MODEL, "mnist-browser-1.2.0.labels.txt", BOM, PROVENANCE, MANIFEST, CHECKSUMS])
-def test_altered_files_are_refused(made: Path, folder: Path, name: str) -> None:
-    content = bytearray((folder / name).read_bytes())
-    content[len(content) // 2] ^= 1
-    (folder / name).write_bytes(content)
-    refused(lambda: verify(made, folder))
-
-
 @pytest.mark.parametrize("name", [MODEL, BOM, PROVENANCE, "classify.py"])
 def test_altered_files_with_hashes_made_to_agree_are_refused_by_the_signature(
     made: Path, store: Path, name: str
@@ -148,12 +125,6 @@ def test_altered_files_with_hashes_made_to_agree_are_refused_by_the_signature(
     refused(lambda: fetch_mobile(made, store))
     assert nothing_fetched(store)
     assert fetch_mobile(made, store, key="").signature == "not checked"  # so that only the signature stood in the way
-
-
-def test_an_altered_model_is_not_fetched_without_a_key_either(made: Path, store: Path) -> None:
-    (store / "1.2.0" / MODEL).write_bytes((made / "1.2.0" / MODEL).read_bytes()[::-1])
-    refused(lambda: fetch_mobile(made, store, key=""))
-    assert not (store.parent / "fetched" / "1.2.0" / MODEL).exists()
 
 
 @given(data=st.data())
@@ -212,11 +183,6 @@ def test_a_folder_of_anything_but_its_own_plain_files_is_refused(made: Path, fol
     refused(lambda: verify(made, folder))
 
 
-def test_an_extra_file_beside_a_published_release_is_refused(made: Path, store: Path) -> None:
-    (store / "1.2.0" / "more.txt").write_text("x")
-    assert "more.txt" in refused(lambda: verify(made, store)).message
-
-
 def test_an_extra_file_in_all_lists_is_refused_by_the_signature(made: Path, store: Path) -> None:
     folder = store / "1.2.0"
     (folder / "more.txt").write_text("x")
@@ -234,14 +200,6 @@ def test_the_key_has_to_be_the_publishers(made: Path, store: Path) -> None:
     for key in ("other.pub", "none.pub", "missing.pub"):
         refused(lambda key=key: verify(store.parent, store, key))
         refused(lambda key=key: fetch_mobile(store.parent, store, key))
-    assert nothing_fetched(store)
-
-
-def test_a_release_that_another_key_signed_is_refused(made: Path, store: Path) -> None:
-    private, _ = key_pair(store.parent, "other")
-    sign(store / "1.2.0", load_signing_key(str(private)))
-    refused(lambda: verify(made, store))
-    refused(lambda: fetch_mobile(made, store))
     assert nothing_fetched(store)
 
 
@@ -330,45 +288,6 @@ def test_a_manifest_that_is_none_is_refused(made: Path, store: Path, content: by
     assert nothing_fetched(store)
 
 
-class Server:
-    """A release whose files never end, or end early; counts what was taken of them."""
-
-    version = "1.2.0"
-
-    def __init__(self, content: Iterator[bytes]):
-        self.content, self.taken, self.offsets = content, 0, []
-
-    def stream(self, name: str, offset: int = 0) -> Iterator[bytes]:
-        self.offsets.append(offset)
-        for part in self.content:
-            self.taken += len(part)
-            yield part
-
-
-def described(content: bytes) -> ReleasedFile:
-    sha256 = hashlib.sha256(content).hexdigest()
-    return ReleasedFile(name=MODEL, role="model", size_bytes=len(content), sha256=sha256)
-
-
-def test_a_server_that_sends_more_than_the_manifest_says_is_cut_off(tmp_path: Path) -> None:
-    server = Server(iter(lambda: b"x" * 1000, b""))
-    refused(lambda: download(server, described(b"y" * 5000), tmp_path / MODEL))
-    assert server.taken <= 6000
-    assert not (tmp_path / MODEL).exists()
-
-
-def test_a_cut_body_is_the_other_sides_fault_and_is_continued(tmp_path: Path) -> None:
-    content = bytes(range(256)) * 20
-    with pytest.raises(DestinationFailed):
-        download(Server(iter([content[:1000]])), described(content), tmp_path / MODEL)
-    assert not (tmp_path / MODEL).exists()
-    server = Server(iter([content[1000:]]))
-    assert download(server, described(content), tmp_path / MODEL)
-    assert server.offsets == [1000]
-    assert (tmp_path / MODEL).read_bytes() == content
-    assert [path.name for path in tmp_path.iterdir()] == [MODEL]
-
-
 def test_a_part_of_other_bytes_is_thrown_away_and_fetched_anew(made: Path, store: Path) -> None:
     place = store.parent / "fetched" / "1.2.0"
     place.mkdir(parents=True)
@@ -387,25 +306,6 @@ def test_other_bytes_under_a_final_name_are_never_overwritten(made: Path, store:
         (place / name).unlink()
     (place / MODEL).symlink_to(made / "1.2.0" / MODEL)
     assert refused(lambda: fetch_mobile(made, store)).received == "a symbolic link"
-
-
-def test_a_latest_that_was_higher_before_is_refused(made: Path, store: Path) -> None:
-    fetch_mobile(made, store)
-    index = json.loads((store / "index.json").read_bytes())
-    del index["releases"]["1.2.0"]
-    (store / "index.json").write_text(json.dumps(index | {"latest": "1.1.0"}))
-    assert "1.2.0" in refused(lambda: fetch_mobile(made, store)).message
-    assert not (store.parent / "fetched" / "1.1.0").exists()
-    assert fetch_mobile(made, store, allow_rollback=True).version == "1.1.0"
-    refused(lambda: fetch_mobile(made, store))  # allowed once is not forgotten
-
-
-def test_a_latest_below_the_highest_version_is_refused(made: Path, store: Path) -> None:
-    index = json.loads((store / "index.json").read_bytes())
-    (store / "index.json").write_text(json.dumps(index | {"latest": "1.1.0"}))
-    refused(lambda: fetch_mobile(made, store))
-    refused(lambda: verify(made, store))
-    assert nothing_fetched(store)
 
 
 def test_an_old_release_under_a_new_version_is_refused(made: Path, store: Path) -> None:
