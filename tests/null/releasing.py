@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-from pathlib import Path
 from typing import Any
+
+from release_keys import commit_all, write_key
+from release_keys import git as git_in
 
 from tests.null.cli import Project, Result
 
@@ -14,36 +15,11 @@ EPOCH = {"SOURCE_DATE_EPOCH": "1767225600"}
 
 
 def git(project: Project, *arguments: str) -> str:
-    identity = ("-c", "user.name=t", "-c", "user.email=t@example.com", "-c", "commit.gpgsign=false")
-    done = subprocess.run(
-        ["git", "-C", str(project.root), *identity, *arguments], check=True, capture_output=True, text=True
-    )
-    return done.stdout.strip()
-
-
-def write_key(path: Path) -> Path:
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    private = ec.generate_private_key(ec.SECP256R1())
-    path.write_bytes(
-        private.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
-    path.chmod(0o600)
-    public = private.public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
-    path.with_suffix(".pub").write_bytes(public)
-    return path
+    return git_in(project.root, *arguments)
 
 
 def commit(project: Project) -> None:
-    if not (project.root / ".git").exists():
-        git(project, "init", "--quiet")
-    git(project, "add", "--all")
-    git(project, "commit", "--quiet", "--message=what is released")
+    commit_all(project.root)
 
 
 def make_ready(built: Project) -> Project:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from release_folders import write_checksums, write_release
+from release_keys import write_key
 
 from pipeline.errors import DestinationFailed, ReleaseRefused, UnknownName
 from pipeline.release.download import download
@@ -21,7 +22,7 @@ from pipeline.release.manifest import CHECKSUMS, MANIFEST, SIGNATURE, ReleasedFi
 from pipeline.release.verify_release import VerifyOptions, verify_release
 from pipeline.watch import Watch
 from tests.null.cli import Project
-from tests.null.releasing import STEM, make_ready, release, write_key
+from tests.null.releasing import STEM, make_ready, release
 
 NOBODY = Watch()
 
