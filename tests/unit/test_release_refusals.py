@@ -7,14 +7,17 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import PipelineError, ReleaseRefused, UnknownName
-from pipeline.release.fetch import FetchOptions, fetch
+from pipeline.release.destination import Patience
+from pipeline.release.fetch import LOCK, FetchOptions, fetch
 from pipeline.release.manifest import BOM, CHECKSUMS, MANIFEST, PROVENANCE, SIGNATURE
 from pipeline.release.open_destination import open_destination
 from pipeline.release.signature import load_signing_key, sign
@@ -336,3 +339,13 @@ def test_a_target_or_version_that_is_not_there_is_named(made: Path, store: Path)
         with pytest.raises(ReleaseRefused):
             fetch_mobile(made, store, version=version)
     assert nothing_fetched(store)
+
+
+def test_two_fetches_into_one_folder_take_turns(made: Path, store: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        documents = list(pool.map(lambda _: fetch_mobile(made, store), range(4)))
+    assert sorted(len(document.fetched) for document in documents) == [0, 0, 0, 4]
+    with FileLock(store.parent / "fetched" / LOCK):
+        error = refused(lambda: fetch_mobile(made, store, patience=Patience(seconds=0.05)))
+    assert "another fetch" in error.message
+    assert fetch_mobile(made, store).fetched == []
