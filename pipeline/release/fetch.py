@@ -7,9 +7,12 @@ bytes under a version, to somebody who was there before.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.errors import ReleaseRefused, UnknownName
@@ -20,7 +23,7 @@ from pipeline.release.download import Described, altered, download, open_publish
 from pipeline.release.manifest import CHECKSUMS, MANIFEST, SIGNATURE, version_order
 from pipeline.watch import Watch
 
-SEEN = ".releases.json"
+SEEN, LOCK = ".releases.json", ".releases.lock"
 DEFAULT_KEY = "release.pub"
 
 
@@ -60,7 +63,14 @@ def fetch(options: FetchOptions, root: Path, watch: Watch) -> FetchDocument:
 
     Raises ReleaseRefused for what is not the publisher's, and UnknownName for a target that the release lacks.
     """
-    base, where = Path(options.to), without_secrets(options.source)
+    base = Path(options.to)
+    base.mkdir(parents=True, exist_ok=True)
+    with _alone(base, options.patience.seconds):
+        return _fetch(options, base, root, watch)
+
+
+def _fetch(options: FetchOptions, base: Path, root: Path, watch: Watch) -> FetchDocument:
+    where = without_secrets(options.source)
     seen = _seen(base / SEEN)
     source = seen.sources.setdefault(where, Source())
     release = open_published(options.source, options.version, options.patience, allow_rollback=options.allow_rollback)
@@ -102,6 +112,28 @@ def fetch(options: FetchOptions, root: Path, watch: Watch) -> FetchDocument:
         fetched=fetched,
         signature="good" if key else "not checked",
     )
+
+
+@contextmanager
+def _alone(base: Path, seconds: float) -> Iterator[None]:
+    """Let one fetch at a time into a folder: another would write on into a part that was verified, and renamed, here.
+
+    Raises ReleaseRefused after `seconds`.
+    """
+    lock = FileLock(base / LOCK)
+    try:
+        lock.acquire(timeout=seconds)
+    except Timeout as error:
+        raise ReleaseRefused(
+            f"another fetch is at work in {base}",
+            received=f"a lock that was held for {seconds:g} s",
+            expected="one fetch at a time into a folder",
+            fix="run the same command when that one is done, with a longer --timeout, or into another folder",
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def refuse_swapped(described: Described, where: str) -> None:

@@ -182,7 +182,7 @@ def read_checksums(text: str, where: str) -> dict[str, str]:
         if match is None or not is_file_name(match[2]) or match[2] in found or len(found) > FILES_MAX:
             raise ReleaseRefused(
                 f"{where}: {CHECKSUMS} cannot be used",
-                received=line[:200],
+                received=repr(line[:200]),
                 expected="lines of a SHA-256, two spaces and a plain file name, each name once",
                 fix="fetch it again from where it was published; do not use these files",
             )

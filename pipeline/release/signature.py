@@ -143,19 +143,27 @@ def _verified_payload(signature: bytes, key: EllipticCurvePublicKey, where: Path
     from cryptography.hazmat.primitives.asymmetric import ec
 
     bundle = json.loads(signature)
+    _only(bundle, "mediaType", "verificationMaterial", "dsseEnvelope")
     _expect(bundle["mediaType"], BUNDLE_TYPE)
-    envelope = bundle["dsseEnvelope"]
+    envelope, material = bundle["dsseEnvelope"], bundle["verificationMaterial"]
+    _only(envelope, "payload", "payloadType", "signatures")
     _expect(envelope["payloadType"], PAYLOAD_TYPE)
-    _expect(len(envelope["signatures"]), 1)
-    payload = base64.b64decode(envelope["payload"], validate=True)
-    hint = bundle["verificationMaterial"].get("publicKey", {}).get("hint")
+    (signed_by,) = envelope["signatures"]
+    _only(signed_by, "sig", "keyid")
+    _expect(signed_by.get("keyid", ""), "")
+    _only(material, "publicKey", "tlogEntries")
+    _expect(material.get("tlogEntries", []), [])
+    payload = _from_base64(envelope["payload"])
+    named = material.get("publicKey", {})
+    _only(named, "hint")
+    hint = named.get("hint")
     if hint and hint != _fingerprint(key):  # nobody signed the hint: it only words the error
         raise _untrusted(f"the signature is of another key than {where}", f"the key with the fingerprint {hint}"[:120])
     # DSSE's pre-authentication encoding: the lengths keep a signed text from being read as another one.
     signed = b"DSSEv1 %d %s %d %s" % (len(PAYLOAD_TYPE), PAYLOAD_TYPE.encode(), len(payload), payload)
     algorithm = ec.ECDSA(getattr(hashes, _HASHES[key.curve.name])())
     try:
-        key.verify(base64.b64decode(envelope["signatures"][0]["sig"], validate=True), signed, algorithm)
+        key.verify(_from_base64(signed_by["sig"]), signed, algorithm)
     except InvalidSignature as error:
         raise _untrusted(f"the key {where} did not sign this", "a signature that does not hold") from error
     return payload
@@ -185,6 +193,18 @@ def _hashes(statement: dict[str, Any]) -> dict[str, str]:
 def _expect(received: object, expected: object) -> None:
     if received != expected:
         raise ValueError(f"{received!r:.100} where {expected!r} is expected")
+
+
+def _only(found: dict[str, Any], *known: str) -> None:
+    """Raise ValueError for fields that nobody signed and nobody knows: no byte of a bundle may be whatever it likes."""
+    _expect(sorted(found.keys() - set(known)), [])
+
+
+def _from_base64(text: str) -> bytes:
+    """Return what base64 says in its one canonical form. Raises ValueError for any other."""
+    content = base64.b64decode(text, validate=True)
+    _expect(text, base64.b64encode(content).decode())
+    return content
 
 
 def _files(folder: Path) -> dict[str, Path]:

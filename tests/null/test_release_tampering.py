@@ -209,21 +209,10 @@ def test_any_altered_byte_is_noticed(released: Path, key: Path, tmp_path: Path, 
     changed[place] ^= data.draw(st.integers(1, 255))
     path.write_bytes(changed)
     try:
-        if path.name == SIGNATURE and _same_meaning(content, bytes(changed)):
-            return
         with pytest.raises(ReleaseRefused):
             verify(folder, key)
     finally:
         path.write_bytes(content)
-
-
-def _same_meaning(before: bytes, after: bytes) -> bool:
-    """Whether a bundle still signs the same with the same key: white space, say, or a field that nobody signed."""
-    try:
-        first, second = json.loads(before), json.loads(after)
-    except ValueError:
-        return False
-    return first["dsseEnvelope"] == second.get("dsseEnvelope")
 
 
 def test_another_key_is_refused(shelf: Path, tmp_path: Path) -> None:

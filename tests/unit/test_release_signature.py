@@ -448,3 +448,14 @@ def test_a_missing_library_is_told_with_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setattr(signature.importlib.util, "find_spec", lambda name: None if name == "model_signing" else name)
     with pytest.raises(EnvironmentUnsuited, match=r"edge-deployment-pipeline\[release\]"):
         load_signing_key(str(private))
+
+
+def test_no_byte_of_a_signature_may_be_another(signed):
+    """Nobody signs the bundle around the envelope: it holds nothing that could be anything."""
+    folder, _, public = signed
+    sound = (folder / SIGNATURE).read_bytes()
+    for place in range(len(sound)):
+        altered = bytearray(sound)
+        altered[place] ^= 1
+        with pytest.raises(ReleaseRefused):
+            signed_hashes(bytes(altered), public)
