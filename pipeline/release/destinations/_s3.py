@@ -71,6 +71,8 @@ def open_s3(bucket: str, prefix: str, shown: str, patience: Patience) -> S3Objec
         config_kwargs={
             "connect_timeout": patience.seconds,
             "read_timeout": patience.seconds,
+            # What is read is held against a SHA-256; a failed CRC would be an error before that, and not written anew.
+            "response_checksum_validation": "when_required",
             "retries": {"total_max_attempts": 1, "mode": "standard"},
         },
     )
