@@ -116,10 +116,13 @@ def test_other_bytes_are_refused_whether_the_index_names_them_or_not(place, serv
     assert contents(open_destination(place).open_release("1.2.0")) == files_of(first)
 
 
-def test_claim_and_index_are_conditional(place, moto, server, tmp_path):
+@pytest.mark.parametrize("before", [[], ["0.9.0"]], ids=["no index yet", "an index"])
+def test_the_index_is_replaced_only_as_it_was_read(place, moto, server, tmp_path, before):
     """Another publisher enters its release between our reading of the index and our writing of it."""
     base = place.removeprefix("s3:/")
     first, second = write_release(tmp_path / "made", "1.0.0"), write_release(tmp_path / "made", "1.1.0")
+    for version in before:
+        open_destination(place).publish(write_release(tmp_path / "made", version), version, WATCH)
     raced = []
 
     def race(method: str, path: str) -> None:
@@ -132,7 +135,7 @@ def test_claim_and_index_are_conditional(place, moto, server, tmp_path):
     server.rules.append(Rule("PUT", f"{base}/index\\.json", before=race))
     assert open_destination(place).publish(first, "1.0.0", WATCH)
     assert raced
-    assert open_destination(place).versions() == ["1.0.0", "1.1.0"]
+    assert open_destination(place).versions() == [*before, "1.0.0", "1.1.0"]
     assert b"".join(open_destination(place).objects.stream("latest")) == b"1.1.0\n"
 
 
