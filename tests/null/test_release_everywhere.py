@@ -58,7 +58,7 @@ def place(kind: str, project: Project, folder: Path) -> Iterator[tuple[str, dict
             yield f"oci://{registry}/team/digits", {"DOCKER_CONFIG": str(folder)}
         else:
             server = stack.enter_context(running_github({git(project, "rev-parse", "HEAD")}))
-            yield "github://team/digits", {"GITHUB_API_URL": server.url, "GITHUB_TOKEN": TOKEN}
+            yield "github://team/models", {"GITHUB_API_URL": server.url, "GITHUB_TOKEN": TOKEN}
 
 
 @pytest.mark.parametrize("kind", ["folder", "file", "hf-layout", "s3", "gs", "oci", "github"])
