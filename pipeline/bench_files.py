@@ -149,7 +149,8 @@ def _bench_built(
     built = load_build(folder)
     own = load_target(folder.name, project.root)
     given = workload if workload.endswith(".py") else ""
-    learned = load_workload(given or built.workload_file or folder.parent.name, project.root)
+    earlier = built.workload_file and str(project.root / built.workload_file)  # an absolute one stays as it is
+    learned = load_workload(given or earlier or folder.parent.name, project.root)
     key = next(stage.key for stage in built.stages if stage.name == "baseline")
     entry = project.store.get(key)
     if entry is None:

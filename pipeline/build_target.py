@@ -157,7 +157,7 @@ def _finished(
     document = BuildDocument(
         target=target.name,
         workload=workload.name,
-        workload_file=str(workload.source) if workload.given_by_path else None,
+        workload_file=_workload_file(workload, project.root),
         seed=seed,
         artifact=str((folder / ARTIFACT).relative_to(project.root)),
         sha256=facts["sha256"],
@@ -194,6 +194,14 @@ def _finished(
         write_whole(folder / BUILD_DOCUMENT, document.model_dump_json(indent=2) + "\n")
     append(project.artifacts / HISTORY, line_of(document, project.root))
     return document
+
+
+def _workload_file(workload: Workload, root: Path) -> str | None:
+    """Return the path of a workload that was given by it; without this machine's folders where it is the project's."""
+    if not workload.given_by_path:
+        return None
+    source = workload.source.resolve()
+    return source.relative_to(root).as_posix() if source.is_relative_to(root) else str(source)
 
 
 def _publish(contents: dict[str, bytes], folder: Path) -> None:

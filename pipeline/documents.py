@@ -102,7 +102,10 @@ class BuildDocument(Document):
 
     target: str = Field(description="Name of the target.")
     workload: str = Field(description="Name of the workload.")
-    workload_file: str | None = Field(None, description="Path of a workload that was given by its path; else null.")
+    workload_file: str | None = Field(
+        None,
+        description="Path of a workload given by its path, from the project's root on if it lies there; else null.",
+    )
     seed: int = Field(description="Seed of the build.")
     artifact: str = Field(description="Path of the built file, relative to the project.")
     sha256: str = Field(description="SHA-256 of the built file; every number here was measured on it.")

@@ -48,10 +48,12 @@ def assemble(
     places, which have other earlier releases. Raises ReleaseRefused where it is of other builds, and the system's
     OSError where there is no room.
     """
-    from pipeline.release.signature import sign
+    from pipeline.release.signature import refuse_signed_otherwise, sign
 
     if place.exists():
-        return _kept(place, facts), False
+        kept = _kept(place, facts)
+        refuse_signed_otherwise(place, key)
+        return kept, False
     contents: dict[str, bytes | Path] = {name: content for one in collected for name, content in one.contents.items()}
     manifest, written = documents(facts, accepted_inconclusive=accepted_inconclusive)
     contents |= written

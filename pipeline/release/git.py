@@ -33,7 +33,14 @@ def git_state(root: Path) -> GitState:
             fix="git init && git add . && git commit",
         )
     stamp = _git(root, "show", "--no-patch", "--format=%ct", "HEAD") or "0"
-    status = _git(root, "status", "--porcelain=v1", "-z", "--untracked-files=all") or ""
+    status = _git(root, "status", "--porcelain=v1", "-z", "--untracked-files=all")
+    if status is None:  # no answer is not a clean tree
+        raise ReleaseRefused(
+            "git cannot compare the tree with its commit",
+            received="git status failed",
+            expected="a sound repository",
+            fix=f"mend what `git status` says in {root}",
+        )
     remote = _git(root, "config", "--get", "remote.origin.url") or ""
     return GitState(
         commit=commit,
@@ -46,6 +53,11 @@ def git_state(root: Path) -> GitState:
 def commit_of_tag(root: Path, tag: str) -> str | None:
     """Return the commit that a tag of this repository names; None where there is no such tag."""
     return _git(root, "rev-parse", "--verify", "--quiet", f"refs/tags/{tag}^{{commit}}")
+
+
+def is_tracked(root: Path, path: Path) -> bool:
+    """True for a file that the repository of `root` has, and does not merely ignore."""
+    return _git(root, "ls-files", "--error-unmatch", "--", str(path)) is not None
 
 
 def _git(root: Path, *arguments: str) -> str | None:

@@ -26,6 +26,7 @@ from pipeline.release.rules import (
     refuse_stale,
     refuse_taken_tag,
     refuse_unclean,
+    refuse_uncommitted,
     refuse_verdicts,
     refuse_version,
     refuse_without_changelog,
@@ -80,8 +81,10 @@ def make_release(options: ReleaseOptions, project: Project, watch: Watch) -> Rel
     refuse_unclean(git)
     refuse_taken_tag(project.root, options.version, git)
     refuse_without_changelog(project.root, options.version)
-    destination = _opened(options)
+    place = release_folder(project.artifacts, options.version)
+    destination = _opened(options, place)
     learned = load_workload(options.workload, project.root)
+    refuse_uncommitted(project.root, learned.source)
     builds = _builds(options, learned, project)
     plans = _plans(builds, learned, project)
     refuse_verdicts(list(builds.values()), accept_inconclusive=options.accept_inconclusive)
@@ -115,7 +118,6 @@ def make_release(options: ReleaseOptions, project: Project, watch: Watch) -> Rel
         previous=previous.version if previous else None,
         allowed_regression=options.allow_regression.strip() if previous and needed else "",
     )
-    place = release_folder(project.artifacts, options.version)
     inconclusive = any(build.verdict == "inconclusive" for build in builds.values())
     with project.store.making(f"release-{options.version}"):
         manifest, written = assemble(facts, collected, place, key, accepted_inconclusive=inconclusive)
@@ -132,9 +134,16 @@ def make_release(options: ReleaseOptions, project: Project, watch: Watch) -> Rel
     )
 
 
-def _opened(options: ReleaseOptions) -> Destination | None:
+def _opened(options: ReleaseOptions, place: Path) -> Destination | None:
     if not options.to:
         return None
+    if "://" not in options.to and place.resolve() in (to := Path(options.to).resolve(), *to.parents):
+        raise ReleaseRefused(
+            "a release cannot be published into itself",
+            received=f"--to={options.to}",
+            expected=f"a URL, or a folder outside {place}",
+            fix="leave --to out: the release's folder is made without it",
+        )
     from pipeline.release.open_destination import open_destination
 
     return open_destination(options.to, options.patience)

@@ -44,7 +44,8 @@ class ReleasedFile(BaseModel):
     @field_validator("name")
     @classmethod
     def _plain(cls, name: str) -> str:
-        if not is_file_name(name) or name in (MANIFEST, CHECKSUMS, SIGNATURE):
+        # In any case: some file systems take MODEL.SIG for model.sig.
+        if not is_file_name(name) or name.casefold() in {one.casefold() for one in (MANIFEST, CHECKSUMS, SIGNATURE)}:
             raise ValueError("a plain file name of letters, digits, '.', '_' and '-' is expected, without a folder")
         return name
 

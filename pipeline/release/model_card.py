@@ -277,7 +277,7 @@ def _use(facts: ReleaseFacts) -> str:
         f"model_signing verify key . --signature {SIGNATURE} --public_key ../release-key.pub\n"
         "```",
         "`invoke verify-release --from=URL --key=release-key.pub` of the edge deployment pipeline checks all of it, "
-        "and asks every file for its answers to the first samples of the test split again.",
+        "and runs every file over the test split again.",
     ]
     if example:
         files = {file.role: file.name for file in example.files}

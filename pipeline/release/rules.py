@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import ReleaseRefused
-from pipeline.release.git import GitState, commit_of_tag
+from pipeline.lookup import PACKAGE
+from pipeline.release.git import GitState, commit_of_tag, is_tracked
 from pipeline.release.manifest import is_version
 
 if TYPE_CHECKING:
@@ -40,6 +41,17 @@ def refuse_unclean(git: GitState) -> None:
             received=", ".join(git.changed[:_SHOWN]) + more,
             expected="no file that differs from the commit or is not in it",
             fix="commit these files, or list them in .gitignore",
+        )
+
+
+def refuse_uncommitted(root: Path, source: Path) -> None:
+    """Raise for a workload's file that is ignored or lies elsewhere: the commit does not hold it, the tree is clean."""
+    if not source.resolve().is_relative_to(PACKAGE.resolve()) and not is_tracked(root, source.resolve()):
+        raise ReleaseRefused(
+            "the workload is in no commit of this project",
+            received=str(source),
+            expected="a file that git tracks, since a release says which commit it was made from",
+            fix=f"move it into {root}, and commit it",
         )
 
 

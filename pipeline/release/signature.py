@@ -120,6 +120,24 @@ def verify_signature(folder: Path, public_key: Path) -> None:
         raise _untrusted(f"{folder} holds files other than those that were signed", ", ".join(altered[:10]))
 
 
+def refuse_signed_otherwise(folder: Path, key: SigningKey) -> None:
+    """Raise ReleaseRefused unless the folder's files are as this very key signed them."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    with tempfile.TemporaryDirectory() as working:
+        public = Path(working) / "release.pub"
+        public.write_bytes(key.private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+        try:
+            verify_signature(folder, public)
+        except ReleaseRefused as error:
+            raise _refused(
+                f"{folder} was not signed by this key as it is",
+                error.received,
+                "the files of an earlier run, signed by the key that is given",
+                f"give the key that signed it; or remove {folder}, and run invoke release again",
+            ) from error
+
+
 def signed_hashes(signature: bytes, public_key: Path) -> dict[str, str]:
     """Return {file name: SHA-256} that the key signed. `signature` is the content of `model.sig`.
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from release_folders import write_checksums
+from release_keys import write_key
 
 from pipeline.release.manifest import CHECKSUMS, SIGNATURE
 from pipeline.release.reproducible import without_measured
@@ -115,6 +117,35 @@ def test_only_versions_are_versions(ready: Project, version: str) -> None:
 def test_a_tree_that_differs_from_its_commit_is_refused(ready: Project) -> None:
     ready.add("notes.txt", "not committed")
     assert "notes.txt" in refused(ready)["received"]
+
+
+def test_a_tree_that_git_cannot_compare_is_refused(ready: Project) -> None:
+    ready.add("CHANGELOG.md", "## 1.0.0\n\nNot committed.\n")
+    (ready.root / ".git" / "index").write_bytes(b"broken")
+    assert "git status" in refused(ready)["fix"]
+
+
+def test_a_workload_that_no_commit_has_is_refused(ready: Project, tmp_path: Path) -> None:
+    shutil.copy(ready.root / "workloads" / "grey.py", outside := tmp_path / "elsewhere.py")
+    ready.add(".gitignore", "artifacts/\n__pycache__/\nprivate/\n")
+    commit(ready)
+    ready.add("private/ignored.py", outside.read_text())
+    for path in (outside, ready.root / "private" / "ignored.py"):
+        flag = f"--workload={path}"
+        ready.run("build", "--target=null", flag)
+        key = f"--key={ready.root.parent / 'release.key'}"
+        result = ready.run("release", "--version=1.0.0", "--json", flag, key, expect=2)
+        assert path.name in result.json("error")["error"]["received"]
+
+
+def test_a_workload_given_by_its_path_is_named_from_the_project_on(ready: Project) -> None:
+    path = f"--workload={ready.root / 'workloads' / 'grey.py'}"
+    ready.run("build", "--target=null", path)
+    ready.run("release", "--version=1.0.0", path, f"--key={ready.root.parent / 'release.key'}")
+    assert json.loads((folder(ready) / f"{STEM}.build.json").read_bytes())["workload_file"] == "workloads/grey.py"
+    for content in contents(folder(ready)).values():
+        assert str(ready.root).encode() not in content
+    ready.run("bench", "--target=null", "--workload=grey", "--samples=20", expect=None, cwd=ready.root / "workloads")
 
 
 def test_a_project_without_git_is_refused(ready: Project) -> None:
@@ -240,6 +271,30 @@ def test_a_damaged_folder_is_not_published(ready: Project, tmp_path: Path) -> No
     path.write_text("another\n")
     assert path.name in refused(ready, f"--to={tmp_path / 'shelf'}")["received"]
     assert not (tmp_path / "shelf").exists()
+
+
+def test_a_folder_that_another_key_signed_is_not_published(ready: Project, tmp_path: Path) -> None:
+    release(ready)
+    write_key(ready.root.parent / "release.key")
+    error = refused(ready, f"--to={tmp_path / 'shelf'}")
+    assert "key" in error["message"]
+    assert not (tmp_path / "shelf").exists()
+
+
+def test_a_folder_whose_hashes_were_made_to_agree_is_not_published(ready: Project, tmp_path: Path) -> None:
+    release(ready)
+    (folder(ready) / "MODEL_CARD.md").write_text("# Better\n")
+    write_checksums(folder(ready))
+    assert "MODEL_CARD.md" in refused(ready, f"--to={tmp_path / 'shelf'}")["received"]
+    assert not (tmp_path / "shelf").exists()
+
+
+def test_a_release_is_not_published_into_itself(ready: Project) -> None:
+    release(ready)
+    before = contents(folder(ready))
+    for place in (folder(ready), folder(ready) / "shelf"):
+        assert "itself" in refused(ready, f"--to={place}")["message"]
+    assert contents(folder(ready)) == before
 
 
 def test_a_key_is_needed_and_never_shown(ready: Project) -> None:

@@ -518,7 +518,19 @@ def test_list_is_quick_because_it_imports_little(project: Project) -> None:
     tasks = set(re.findall(r"^  (\S+)", result.stdout, re.MULTILINE))
     assert tasks == {
         *("train", "prune", "quantize", "convert", "build", "ci", "bench", "predict", "inspect", "targets", "clean"),
-        *("compare", "sensitivity", "new", "data", "check", "release", "store.list", "store.verify", "store.gc"),
+        *(
+            "compare",
+            "sensitivity",
+            "new",
+            "data",
+            "check",
+            "release",
+            "verify-release",
+            "fetch",
+            "store.list",
+            "store.verify",
+            "store.gc",
+        ),
     }
     imported = set(re.findall(r"\| +(\S+)$", result.stderr, re.MULTILINE))
     assert "pipeline.tasks" in imported

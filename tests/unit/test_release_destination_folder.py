@@ -342,7 +342,7 @@ def test_the_schemes_are_found():
     assert {"file", "s3", "gs", "memory", "hf-layout"} <= set(known_schemes())
 
 
-@pytest.mark.parametrize("url", ["", "s3://", "s3://bucket/a?versionId=1", "nosuchscheme://x/y"])
+@pytest.mark.parametrize("url", ["", "s3:/bucket/a", "s3://", "s3://bucket/a?versionId=1", "nosuchscheme://x/y"])
 def test_what_is_no_place_is_refused(url):
     with pytest.raises(ReleaseRefused, match="no place"):
         open_destination(url)

@@ -48,7 +48,22 @@ def test_a_sound_manifest_is_read(manifest: dict[str, Any]) -> None:
     assert read.target("watch") is None
 
 
-NAMES = ["../x", "/etc/passwd", "a/b", "a\\b", "C:x", "", ".", "..", ".hidden", "x" * 201, "a\n", "ä", "SHA256SUMS"]
+NAMES = [
+    "../x",
+    "/etc/passwd",
+    "a/b",
+    "a\\b",
+    "C:x",
+    "",
+    ".",
+    "..",
+    ".hidden",
+    "x" * 201,
+    "a\n",
+    "ä",
+    "SHA256SUMS",
+    "Manifest.JSON",
+]
 
 
 @pytest.mark.parametrize("name", NAMES)

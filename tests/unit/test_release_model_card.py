@@ -273,6 +273,10 @@ def test_equal_facts_give_an_equal_card():
     assert model_card(facts) == model_card(release_facts(data=reordered))
 
 
+def test_verifying_is_told_as_it_is_done():
+    assert "runs every file over the test split" in model_card(release_facts())
+
+
 def test_the_commands_that_it_tells_check_the_release(tmp_path):
     """Run as they stand there, they pass on a signed release and fail on an altered one."""
     from cryptography.hazmat.primitives.asymmetric import ec

@@ -31,6 +31,8 @@ def open_destination(url: str, patience: Patience) -> Destination:
 def _objects(url: str, patience: Patience) -> Objects:
     found = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)(://|::)", url)
     scheme = found[1].lower() if found else "file"
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/(?!/)", url):  # not a drive's letter: a slash is missing
+        raise _no_place(without_secrets(url), "two slashes after the scheme, as in s3://BUCKET/FOLDER")
     if scheme == "file" and "::" not in url:
         return FolderObjects(folder_of(url), patience)
     shown = without_secrets(url).rstrip("/")

@@ -9,22 +9,30 @@ from ai_edge_litert.interpreter import Interpreter
 from PIL import Image, ImageOps
 
 model, pictures = Path(sys.argv[1]), sys.argv[2:]
-labels = Path(f"{model.with_suffix('')}.labels.txt").read_text(encoding="utf-8").splitlines()
+labels = Path(f"{model.with_suffix('')}.labels.txt").read_text(encoding="utf-8").split("\n")[:-1]
 how = json.loads(Path(f"{model.with_suffix('')}.preprocessing.json").read_text(encoding="utf-8"))
-height, width, channels = how["input"]["shape"]
 output = how["output"]
 if how["table"] is None or output["task"] != "classification":
     sys.exit(f"{model}: {how['reason'] or output['task'] + ', which has no class of highest score'}")
+height, width, channels = how["input"]["shape"]
 tables = np.array(how["table"], how["input"]["dtype"])  # [channels, 256]: the input's number for each value of a pixel
 interpreter = Interpreter(str(model), num_threads=1)
 interpreter.allocate_tensors()
 for picture in pictures:
-    image = ImageOps.exif_transpose(Image.open(picture)).convert(how["input"]["mode"])
+    image = ImageOps.exif_transpose(Image.open(picture))
+    if image.mode.startswith("I"):  # 16 bits
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.has_transparency_data:  # lies over black
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image.convert("RGBA"))
+    image = image.convert(how["input"]["mode"])
     if image.size != (width, height):
         if how["resize"] is None:
             sys.exit(f"{picture}: {image.size} pixels, expected {(width, height)}")
-        fits = {"pad": ImageOps.pad, "crop": ImageOps.fit, "fit": lambda whole, *how: whole.resize(*how)}
-        image = fits[how["resize"]["fit"]](image, (width, height), Image.Resampling.BILINEAR)
+        size, bilinear = (width, height), Image.Resampling.BILINEAR
+        if how["resize"]["fit"] == "fit":
+            image = image.resize(size, bilinear, reducing_gap=3.0)
+        else:
+            image = (ImageOps.pad if how["resize"]["fit"] == "pad" else ImageOps.fit)(image, size, bilinear)
     pixels = np.asarray(image).reshape(height, width, channels)
     interpreter.set_tensor(
         interpreter.get_input_details()[0]["index"],
