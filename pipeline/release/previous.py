@@ -65,7 +65,7 @@ def changes_since(previous: Previous, collected: Collected) -> Collected:
         return collected
     try:
         build = BuildDocument.model_validate_json(previous.read(document.name, BUILD_BYTES_MAX))
-    except (ValidationError, ValueError) as error:
+    except (FileNotFoundError, ValidationError, ValueError) as error:
         raise ReleaseRefused(
             f"{previous.where}: {document.name} of {previous.version} cannot be read",
             received=str(error).splitlines()[0],

@@ -95,7 +95,7 @@ def refuse_stale(build: BuildDocument, plan: Plan) -> None:
             f"the build of {build.target} is not of this commit",
             received=f"other keys of the stages {', '.join(changed)}",
             expected="a build of the recipe, the sources and the data as they are now",
-            fix=f"invoke build --target={build.target}; --explain says what changed",
+            fix=f"{_build_again(build)}; --explain says what changed",
         )
 
 
@@ -107,15 +107,13 @@ def refuse_verdicts(builds: Sequence[BuildDocument], *, accept_inconclusive: boo
             if not named or (outcome == "inconclusive" and accept_inconclusive):
                 continue
             first = named[0]
-            more = f" --targets={build.target}"
             raise ReleaseRefused(
                 f"{build.target} does not pass: {outcome}: {', '.join(verdict.metric for verdict in named)}",
                 received=f"{first.metric} {first.measured if first.measured is not None else 'not measured'}",
                 expected=f"a limit of {first.limit} that is kept",
                 fix="build a file that passes, or leave the target out of --targets"
                 if outcome == "fail"
-                else f"measure again on a quiet machine (invoke build{more.replace('targets', 'target')} --force), "
-                "or --accept-inconclusive",
+                else f"measure again on a quiet machine ({_build_again(build)} --force), or --accept-inconclusive",
             )
         if not build.verdicts:
             raise ReleaseRefused(
@@ -124,6 +122,10 @@ def refuse_verdicts(builds: Sequence[BuildDocument], *, accept_inconclusive: boo
                 expected="limits that the file was held against",
                 fix=f"give targets/{build.target}.toml budgets, and build it again",
             )
+
+
+def _build_again(build: BuildDocument) -> str:
+    return f"invoke build --target={build.target} --workload={build.workload_file or build.workload}"
 
 
 def refuse_regressions(changes: dict[str, list[Change]], previous: str, reason: str) -> bool:

@@ -188,7 +188,17 @@ def test_a_file_that_is_not_the_measured_one_is_refused(ready: Project) -> None:
 def test_a_build_of_another_recipe_is_refused(ready: Project) -> None:
     ready.configure("null_prune", final_sparsity=0.25)
     commit(ready)
-    assert "null_prune" in refused(ready)["received"]
+    error = refused(ready)
+    assert "null_prune" in error["received"]
+    assert "--target=null --workload=grey" in error["fix"]
+
+
+def test_an_earlier_release_that_lost_a_file_is_told(ready: Project) -> None:
+    release(ready)
+    (folder(ready) / f"{STEM}.build.json").unlink()
+    error = refused(ready, version="1.1.0")
+    assert "build.json" in error["message"]
+    assert "1.0.0" in error["message"]
 
 
 def test_a_failed_budget_is_refused_whatever_is_accepted(ready: Project) -> None:
