@@ -89,6 +89,13 @@ def _fetch(options: FetchOptions, base: Path, root: Path, watch: Watch) -> Fetch
         raise UnknownName("target", options.target, [one.target for one in described.manifest.targets], where=where)
     refuse_swapped(described, where)
     folder = base / release.version
+    if folder.is_symlink():
+        raise ReleaseRefused(
+            f"{folder} is a symbolic link",
+            received="a link",
+            expected="a folder of its own for the release, or none",
+            fix="remove the link, or fetch into another folder",
+        )
     folder.mkdir(parents=True, exist_ok=True)
     small = {MANIFEST: described.content, CHECKSUMS: described.checksums, SIGNATURE: described.signature}
     for name, content in small.items():

@@ -301,6 +301,16 @@ def test_a_file_that_is_there_already_is_never_overwritten(shelf: Path, key: Pat
         assert (to / "1.1.0" / name).read_bytes() == content
 
 
+def test_a_link_in_the_release_s_place_is_not_followed(shelf: Path, key: Path, tmp_path: Path) -> None:
+    to, elsewhere = tmp_path / "to", tmp_path / "elsewhere"
+    to.mkdir()
+    elsewhere.mkdir()
+    (to / "1.1.0").symlink_to(elsewhere)
+    with pytest.raises(ReleaseRefused, match="symbolic link"):
+        fetched(shelf, to, key)
+    assert not list(elsewhere.iterdir())
+
+
 class Pieces:
     """A release of one file that is sent in pieces, and ends early as often as is asked for."""
 
