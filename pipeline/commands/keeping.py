@@ -1,0 +1,60 @@
+"""Tasks that list what lies in a project and clear it up."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from invoke import task
+
+from pipeline.task_frame import exits, help_for, show
+
+
+@task(help=help_for("json"))
+@exits
+def targets(context, json=False):
+    """List the targets with their budgets and last verdicts."""
+    from pipeline.housekeeping import target_rows
+    from pipeline.lookup import project_root
+
+    show(target_rows(project_root()), json, "print_targets")
+
+
+@task(help=help_for("json"), default=True)
+@exits
+def store_list(context, json=False):
+    """List the store's entries."""
+    return _store("list", json)
+
+
+@task(help=help_for("json"))
+@exits
+def store_verify(context, json=False):
+    """Read and hash every entry of the store; list all that are damaged, and exit 4 if any is."""
+    return _store("verify", json)
+
+
+@task(help=help_for("json"))
+@exits
+def store_gc(context, json=False):
+    """Remove the entries that neither a finished build nor a running one uses."""
+    return _store("gc", json)
+
+
+def _store(action: Literal["list", "verify", "gc"], json: bool) -> int:
+    from pipeline.errors import EXIT_STEP
+    from pipeline.housekeeping import store_document
+    from pipeline.lookup import project_root
+
+    document = store_document(project_root(), action)
+    show(document, json, "print_store")
+    return EXIT_STEP if any(entry.damage for entry in document.entries) else 0
+
+
+@task(help=help_for("json", "dry_run", store="remove the store as well: everything is made anew afterwards"))
+@exits
+def clean(context, store=False, dry_run=False, json=False):
+    """Remove built files and logs; the store stays, so that they come back in a second."""
+    from pipeline.housekeeping import clean as remove
+    from pipeline.lookup import project_root
+
+    show(remove(project_root(), store=store, dry_run=dry_run), json, "print_clean")
