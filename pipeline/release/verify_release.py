@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from pipeline.errors import ReleaseRefused
+from pipeline.errors import ReleaseRefused, UnknownName
 from pipeline.files import sha256_of
 from pipeline.release.destination import CHUNK_BYTES, Patience, PublishedRelease, without_secrets
 from pipeline.release.documents import Check, Remeasured, VerifyReleaseDocument
@@ -200,7 +200,11 @@ def _remeasured(folder: Path, manifest: ReleaseManifest, root: Path, watch: Watc
 
     if not is_plain_name(manifest.workload):  # it may name no file of somebody's choice
         raise altered(str(folder), MANIFEST, f"the workload {manifest.workload[:100]!r}")
-    learned: Workload = load_workload(manifest.workload, root)
+    try:
+        learned: Workload = load_workload(manifest.workload, root)
+    except UnknownName as error:
+        error.fix = "call it in a checkout that has the workload; --quick checks everything but the scores"
+        raise
     samples, labels = learned.load("test")
     groups: dict[str, list[ReleasedTarget]] = {}
     for target in manifest.targets:

@@ -331,3 +331,13 @@ def test_nothing_is_left_of_a_release_that_was_interrupted(ready: Project) -> No
     release(ready)
     subprocess.run(["sha256sum", "--check", "--strict", "--quiet", CHECKSUMS], cwd=folder(ready), check=True)
     assert [path.name for path in folder(ready).parent.iterdir()] == ["1.0.0"]
+
+
+def test_a_workload_that_is_not_here_leaves_the_check_of_everything_else(ready: Project, tmp_path: Path) -> None:
+    release(ready, f"--to={tmp_path}")
+    (ready.root / "workloads" / "grey.py").unlink()
+    flags = ("verify-release", f"--from={tmp_path}", f"--key={ready.root.parent / 'release.pub'}", "--json")
+    error = ready.run(*flags, expect=2).json("error")["error"]
+    assert "grey" in error["received"]
+    assert "--quick" in error["fix"]
+    assert ready.run(*flags, "--quick").json("verify_release")["version"] == "1.0.0"
