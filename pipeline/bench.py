@@ -10,6 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.execute import benchmark_seconds
 from pipeline.files import sha256_of
 from pipeline.project import Project
 from pipeline.runner import find_runner
@@ -69,7 +70,7 @@ def measured(
         if not undecided(verdicts(stored)):
             watch.stage_done("benchmark", False, entry.seconds, {})
             return stored
-    watch.stage_started("benchmark", None)
+    watch.stage_started("benchmark", benchmark_seconds(target, workload, project.store) if workload else None)
     started = time.perf_counter()
     samples = None
     if workload:

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING
 from pipeline.bench import device_record, latency_record, measured
 from pipeline.evaluate import scores_of
 from pipeline.execute import (
+    BENCHMARK,
     Done,
     Worker,
+    benchmark_seconds,
     execute,
     forecast,
     full_disk_named,
+    measured_anew,
     seconds_in_all,
     shipped_forecast,
     worker_of,
@@ -41,6 +44,8 @@ def announce(
 ) -> None:
     """Tell `watch` what will run and how long it should take, before it runs."""
     stages = forecast({stage.name: stage for stage in plan.stages}, project.store, force=force)
+    if measured_anew(plan, stages):
+        stages.append((BENCHMARK, False, benchmark_seconds(target, workload, project.store)))
     if (seconds := seconds_in_all(stages)) is not None:
         watch.plan(stages, seconds, "as these stages took here before")
     elif shipped := None if any(hit for _, hit, _ in stages) else shipped_forecast(plan, target, workload):

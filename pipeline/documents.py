@@ -195,6 +195,7 @@ class PlannedStage(BaseModel):
     name: str = Field(description="The stage's name.")
     key: str = Field(description="Its key.")
     state: Literal["hit", "make"] = Field(description="hit: in the store; make: it will be made.")
+    follows: str | None = Field(None, description="Name of the stage whose output it takes; null where there is none.")
     expected_seconds: float | None = Field(description="What it took when it was last made here; null if never.")
     reason: str = Field("", description="Why it will be made.")
     changes: list[dict[str, Any]] = Field([], description="Fields of its key that changed: field, before, after.")

@@ -30,6 +30,7 @@ from pipeline.watch import Watch
 from pipeline.workload import Workload
 
 LOG_TAIL_LINES = 5
+BENCHMARK = "benchmark"
 Expected = tuple[str, bool, float | None]  # a stage's name, whether it is in the store, else its seconds
 
 
@@ -155,6 +156,22 @@ def expected_seconds(stage: Stage, store: Store) -> float | None:
         if all(document["record"].get(name) == stage.record[name] for name in alike):
             return document["seconds"]
     return None
+
+
+def benchmark_seconds(target: Target, workload: Workload, store: Store) -> float | None:
+    """Return what the last measurement of the workload's files took on the target's runner, or None."""
+    for document in reversed(store.history()):
+        record = document["record"]
+        alike = record.get("step") == BENCHMARK and record.get("workload") == workload.name
+        if alike and record["runner"]["name"] == target.measured_by:
+            return document["seconds"]
+    return None
+
+
+def measured_anew(plan: Plan, planned: Iterable[Expected]) -> bool:
+    """Whether a file will be measured that no stored measurement can be of: its last stage is still to be made."""
+    made = {name for name, hit, _ in planned if not hit}
+    return plan.final in made and any(stage.name == EVALUATE for stage in plan.stages)
 
 
 def forecast(stages: Mapping[str, Stage], store: Store, *, force: bool = False) -> list[Expected]:

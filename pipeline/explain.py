@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.execute import forecast, seconds_in_all, shipped_forecast
+from pipeline.execute import BENCHMARK, benchmark_seconds, forecast, measured_anew, seconds_in_all, shipped_forecast
 from pipeline.plan import Plan, Stage
 from pipeline.project import BUILD_DOCUMENT, Project
 from pipeline.store import Store, canonical_json
@@ -33,12 +33,14 @@ def plan_document(
                 name=stage.name,
                 key=stage.key,
                 state="hit" if hit else "make",
+                follows=stage.follows,
                 expected_seconds=seconds,
                 reason=reason,
                 changes=changes,
             )
         )
-    total = seconds_in_all(planned)
+    benchmark = (BENCHMARK, False, benchmark_seconds(target, workload, project.store))
+    total = seconds_in_all([*planned, *([benchmark] if measured_anew(plan, planned) else [])])
     if total is None and not any(hit for _, hit, _ in planned):
         total = shipped_forecast(plan, target, workload)
     return PlanDocument(target=target.name, workload=workload.name, seed=seed, stages=stages, expected_seconds=total)

@@ -30,6 +30,7 @@ _HELP = {
     "explain": "say which field of its key caused each stage to be made",
     "dry_run": "print what would run and how long it takes, and stop",
     "force": "make every stage anew, whatever the store holds",
+    "quiet": "no progress on stderr: only the result, notes and errors",
 }
 
 
@@ -38,7 +39,7 @@ def help_for(*names: str, **more: str) -> dict[str, str]:
 
 
 BROUGHT = ("data", "model", "weights")
-PLAN_HELP = help_for("target", "workload", *BROUGHT, "seed", "json", "explain", "dry_run", "force")
+PLAN_HELP = help_for("target", "workload", *BROUGHT, "seed", "json", "explain", "dry_run", "force", "quiet")
 DEFAULT_WORKLOAD = "mnist"
 
 
@@ -49,7 +50,9 @@ def exits(body: Callable[..., int | None]) -> Callable[..., None]:
     def run(context: Context, *arguments: Any, **options: Any) -> None:
         try:
             from pipeline.errors import DiskFull, Interrupted, PipelineError, SystemRefused, is_disk_full
+            from pipeline.report.plain_text import make_writable
 
+            make_writable(sys.stderr)
             with contextlib.redirect_stdout(sys.stderr):  # what a project's own modules print is no data
                 code = body(context, *arguments, **options)
         except PipelineError as error:
@@ -83,15 +86,20 @@ def _print_error(described: dict[str, str]) -> None:
     from pipeline.documents import ErrorDetail, ErrorDocument
 
     detail = {"received": "", "expected": "an answer", "fix": "report it with the traceback on stderr"} | described
-    _write(lambda: print(ErrorDocument(error=ErrorDetail(**detail)).model_dump_json(indent=2)))
+    _write(lambda: print(ErrorDocument(error=ErrorDetail(**detail)).model_dump_json(indent=2)), json=True)
 
 
-def _write(printing: Callable[[], None]) -> None:
+def _write(printing: Callable[[], None], *, json: bool) -> None:
     """Print on the real stdout, whatever its encoding and whether or not somebody reads it."""
+    from pipeline.report.plain_text import make_writable
+
     stdout = sys.__stdout__
     if stdout is None:  # closed by the caller
         return
-    stdout.reconfigure(errors="replace")
+    if json:
+        stdout.reconfigure(encoding="utf-8")  # JSON is UTF-8 whatever the terminal shows
+    else:
+        make_writable(stdout)
     try:
         with contextlib.redirect_stdout(stdout):
             printing()
@@ -103,14 +111,14 @@ def _write(printing: Callable[[], None]) -> None:
 def show(document: Any, json: bool, table: str, module: str = "tables") -> None:
     """Print a document on stdout: as JSON, or through the named function of a module in report/."""
     if json:
-        _write(lambda: print(document.model_dump_json(indent=2)))
+        _write(lambda: print(document.model_dump_json(indent=2)), json=True)
     else:
         report = importlib.import_module(f"pipeline.report.{module}")
-        _write(lambda: getattr(report, table)(document))
+        _write(lambda: getattr(report, table)(document), json=False)
 
 
 def request(
-    target: str, workload: str, seed: str, *, data: str = "", model: str = "", weights: str = ""
+    target: str, workload: str, seed: str, *, data: str = "", model: str = "", weights: str = "", quiet: bool = False
 ) -> tuple[Any, Any, int, Any, Any]:
     """Return target, workload, seed, project and watch; raise RequestError for what is not known."""
     from pipeline.errors import RequestError
@@ -125,7 +133,7 @@ def request(
             "--seed is not a seed", received=seed, expected="a whole number, 0 to 2147483647", fix="--seed=0"
         )
     refuse_beside_data(workload, data, model, weights)
-    root, watch = project_root(), terminal_watch()
+    root, watch = project_root(), terminal_watch(quiet)
     found = load_target(target, root)
     if data:
         from pipeline.scaffold import from_data
@@ -180,6 +188,7 @@ def planned(
     explain: bool,
     dry_run: bool,
     force: bool,
+    quiet: bool,
     **brought: str,
 ) -> tuple[Any, ...] | None:
     """Open the request and its plan up to `step`; print it and return None for `--dry-run`.
@@ -189,18 +198,18 @@ def planned(
     from pipeline.explain import plan_document
     from pipeline.plan import make_plan
 
-    found, learned, number, project, watch = request(target, workload, seed, **brought)
+    found, learned, number, project, watch = request(target, workload, seed, quiet=quiet, **brought)
     plan = make_plan(found, learned, number, project.root)
     if step:
         plan = plan.recipe_only() if step == "convert" else plan.up_to(step)
     if explain or dry_run:
         document = plan_document(plan, found, learned, number, project, force=force)
         if dry_run:
-            show(document, json, "print_plan")
+            show(document, json, "print_plan", "plan_tree")
             return None
         from rich.console import Console
 
-        from pipeline.report.tables import print_plan
+        from pipeline.report.plan_tree import print_plan
 
         print_plan(document, Console(stderr=True))
     return plan, found, learned, number, project, watch

@@ -22,11 +22,12 @@ def _step_task(step: str, summary: str) -> Task:
         explain=False,
         dry_run=False,
         force=False,
+        quiet=False,
     ):
         from pipeline.build_target import run_up_to
 
         brought = {"data": data, "model": model, "weights": weights}
-        opened = planned(step, target, workload, seed, json, explain, dry_run, force, **brought)
+        opened = planned(step, target, workload, seed, json, explain, dry_run, force, quiet, **brought)
         if opened is None:
             return 0
         plan, found, learned, number, project, watch = opened
@@ -37,7 +38,7 @@ def _step_task(step: str, summary: str) -> Task:
         show(document, json, "print_stages")
         return 0
 
-    body.__name__, body.__doc__ = step, summary
+    body.__name__, body.__doc__ = step, f"{summary}\n\nExample: invoke {step} --target=mobile"
     return task(help=PLAN_HELP)(exits(body))
 
 
@@ -61,15 +62,19 @@ def build(
     explain=False,
     dry_run=False,
     force=False,
+    quiet=False,
 ):
-    """Train, compress, convert, verify and measure a target's file; exit 5 if it misses a budget."""
+    """Train, compress, convert, verify and measure a target's file; exit 5 if it misses a budget.
+
+    Example: invoke build --target=mobile --explain
+    """
     from pipeline.build_target import build as build_file
     from pipeline.verdict import exit_code
 
     brought = {"data": data, "model": model, "weights": weights}
     if len(names := target_list(target, data or workload)) != 1:
-        return _build_several(names, workload, seed, json, explain, dry_run, force, brought)
-    opened = planned(None, names[0], workload, seed, json, explain, dry_run, force, **brought)
+        return _build_several(names, workload, seed, json, explain, dry_run, force, quiet, brought)
+    opened = planned(None, names[0], workload, seed, json, explain, dry_run, force, quiet, **brought)
     if opened is None:
         return 0
     _, found, learned, number, project, watch = opened
@@ -89,6 +94,7 @@ def _build_several(
     explain: bool,
     dry_run: bool,
     force: bool,
+    quiet: bool,
     brought: dict[str, str],
 ):
     from pipeline.build_target import build_several
@@ -102,7 +108,7 @@ def _build_several(
             expected="one target",
             fix="ask for one target at a time, or leave out --json",
         )
-    opened = [planned(None, name, workload, seed, json, explain, dry_run, force, **brought) for name in names]
+    opened = [planned(None, name, workload, seed, json, explain, dry_run, force, quiet, **brought) for name in names]
     plans = [one for one in opened if one is not None]
     if not plans:
         return 0
@@ -119,6 +125,7 @@ def _build_several(
     help=help_for(
         "workload",
         "json",
+        "quiet",
         targets="names of targets, separated by commas, or all",
         junit="file that the verdicts are written to as JUnit XML",
         summary="file that the verdicts, and the changes against main, are written to as Markdown",
@@ -126,14 +133,17 @@ def _build_several(
     )
 )
 @exits
-def ci(context, targets="all", workload="", junit="", summary="", against="", json=False):
-    """Build every target, whatever becomes of the others, and write reports; exit with the worst of them."""
+def ci(context, targets="all", workload="", junit="", summary="", against="", json=False, quiet=False):
+    """Build every target, whatever becomes of the others, and write reports; exit with the worst of them.
+
+    Example: invoke ci --targets=mobile,browser --junit=verdicts.xml --summary=summary.md
+    """
     from pipeline.ci import ci as run_ci
     from pipeline.lookup import project_root
     from pipeline.project import open_project
     from pipeline.report.terminal import terminal_watch
 
-    root, watch = project_root(), terminal_watch()
+    root, watch = project_root(), terminal_watch(quiet)
     names, learned = target_list(targets, workload), workload or DEFAULT_WORKLOAD
     reports = {"junit": junit, "summary": summary}
     try:

@@ -12,7 +12,10 @@ from pipeline.task_frame import exits, help_for, show
 @task(help=help_for("json"))
 @exits
 def targets(context, json=False):
-    """List the targets with their budgets and last verdicts."""
+    """List the targets with their budgets and last verdicts.
+
+    Example: invoke targets
+    """
     from pipeline.housekeeping import target_rows
     from pipeline.lookup import project_root
 
@@ -22,21 +25,30 @@ def targets(context, json=False):
 @task(help=help_for("json"), default=True)
 @exits
 def store_list(context, json=False):
-    """List the store's entries."""
+    """List the store's entries.
+
+    Example: invoke store
+    """
     return _store("list", json)
 
 
 @task(help=help_for("json"))
 @exits
 def store_verify(context, json=False):
-    """Read and hash every entry of the store; list all that are damaged, and exit 4 if any is."""
+    """Read and hash every entry of the store; list all that are damaged, and exit 4 if any is.
+
+    Example: invoke store.verify
+    """
     return _store("verify", json)
 
 
 @task(help=help_for("json"))
 @exits
 def store_gc(context, json=False):
-    """Remove the entries that neither a finished build nor a running one uses."""
+    """Remove the entries that neither a finished build nor a running one uses.
+
+    Example: invoke store.gc
+    """
     return _store("gc", json)
 
 
@@ -53,7 +65,10 @@ def _store(action: Literal["list", "verify", "gc"], json: bool) -> int:
 @task(help=help_for("json", "dry_run", store="remove the store as well: everything is made anew afterwards"))
 @exits
 def clean(context, store=False, dry_run=False, json=False):
-    """Remove built files and logs; the store stays, so that they come back in a second."""
+    """Remove built files and logs; the store stays, so that they come back in a second.
+
+    Example: invoke clean --dry-run
+    """
     from pipeline.housekeeping import clean as remove
     from pipeline.lookup import project_root
 

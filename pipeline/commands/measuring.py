@@ -16,6 +16,7 @@ from pipeline.task_frame import BROUGHT, exits, help_for, request, show
         "target",
         "workload",
         "json",
+        "quiet",
         model="any .tflite file, measured without budgets",
         compare="two files or built targets, A,B: how many times as long the second takes, and the word for it",
         profile="estimate the time of each operator as well",
@@ -38,8 +39,12 @@ def bench(
     min_time="",
     against="",
     json=False,
+    quiet=False,
 ):
-    """Measure built files anew: all of them, one target's, or any file with --model=FILE.tflite."""
+    """Measure built files anew: all of them, one target's, or any file with --model=FILE.tflite.
+
+    Example: invoke bench --target=mobile --profile
+    """
     from pipeline.bench_compare import compare_files
     from pipeline.bench_files import bench as bench_files
     from pipeline.bench_options import bench_options, refuse_beside_compare
@@ -52,7 +57,7 @@ def bench(
     if compare:
         refuse_beside_compare(workload=workload, model=model, **flags)
     options = bench_options(**flags)
-    root, watch = project_root(), terminal_watch()
+    root, watch = project_root(), terminal_watch(quiet)
     project = open_project(root, watch)
     document: Any
     try:
@@ -74,6 +79,7 @@ def bench(
         "seed",
         "json",
         "dry_run",
+        "quiet",
         techniques="names from techniques.toml, separated by commas; left out: all of them",
         quick="shorten every training as techniques.toml says",
         scenarios="also measure on corrupted test pictures, after a cold start and without a pause",
@@ -93,16 +99,22 @@ def compare(
     scenarios=False,
     dry_run=False,
     json=False,
+    quiet=False,
 ):
-    """Try techniques side by side over one training, measure their files together, and choose for the target."""
+    """Try techniques side by side over one training, measure their files together, and choose for the target.
+
+    Example: invoke compare --target=mobile --techniques=int8,pqat --quick
+    """
     from pipeline.comparison.compare import compare as compare_techniques
     from pipeline.comparison.compare import comparison_plan
     from pipeline.verdict import exit_code
 
-    found, learned, number, project, watch = request(target, workload, seed, data=data, model=model, weights=weights)
+    found, learned, number, project, watch = request(
+        target, workload, seed, data=data, model=model, weights=weights, quiet=quiet
+    )
     options = {"techniques": techniques, "quick": quick}
     if dry_run:
-        show(comparison_plan(found, learned, number, project, **options), json, "print_plan")
+        show(comparison_plan(found, learned, number, project, **options), json, "print_plan", "plan_tree")
         return 0
     try:
         document = compare_techniques(found, learned, number, project, watch, scenarios=scenarios, **options)
@@ -115,7 +127,10 @@ def compare(
 @task(help=help_for("target", "workload", "json", image="a picture of any size and mode", invert="swap dark and light"))
 @exits
 def predict(context, image, target="mobile", workload="mnist", invert=False, json=False):
-    """Classify a picture with a target's built file: the class and how sure the file is."""
+    """Classify a picture with a target's built file: the class and how sure the file is.
+
+    Example: invoke predict --image=digit.png --target=mobile
+    """
     from pipeline.documents import PredictDocument
     from pipeline.predict import predict as classify
     from pipeline.project import ARTIFACT, load_build
@@ -130,10 +145,13 @@ def predict(context, image, target="mobile", workload="mnist", invert=False, jso
     show(document, json, "print_prediction")
 
 
-@task(help=help_for("json"), positional=["file"])
+@task(help=help_for("json", file="any .tflite file"), positional=["file"])
 @exits
 def inspect(context, file, json=False):
-    """Show what any .tflite holds: operators, dtypes, sizes, zeros, float leftovers."""
+    """Show what any .tflite holds: operators, dtypes, sizes, zeros, float leftovers.
+
+    Example: invoke inspect artifacts/mnist/mobile/model.tflite
+    """
     from pipeline.documents import InspectDocument
     from pipeline.inspect import float_leftovers
     from pipeline.untrusted import inspect_untrusted
@@ -150,6 +168,7 @@ def inspect(context, file, json=False):
         *BROUGHT,
         "seed",
         "json",
+        "quiet",
         mend="build the mended recipe as well, and show its errors",
         calibration_sizes="numbers of calibration samples to build the file with, such as 10,50,100,500",
     )
@@ -166,14 +185,20 @@ def sensitivity(
     mend=False,
     calibration_sizes="",
     json=False,
+    quiet=False,
 ):
-    """Rank the layers by the error that quantization adds, and write the recipe that mends the worst."""
+    """Rank the layers by the error that quantization adds, and write the recipe that mends the worst.
+
+    Example: invoke sensitivity --target=mobile --mend
+    """
     from pipeline.report.sensitivity_plot import draw
     from pipeline.sensitivity import sensitivity as analyse
     from pipeline.sensitivity import sizes_of
 
     sizes = sizes_of(calibration_sizes)
-    found, learned, number, project, watch = request(target, workload, seed, data=data, model=model, weights=weights)
+    found, learned, number, project, watch = request(
+        target, workload, seed, data=data, model=model, weights=weights, quiet=quiet
+    )
     try:
         document = analyse(found, learned, number, project, watch, mend=mend, calibration_sizes=sizes)
     finally:

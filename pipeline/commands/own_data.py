@@ -22,17 +22,23 @@ from pipeline.task_frame import BROUGHT, exits, help_for, show, target_list
 )
 @exits
 def new(context, name, data, model="", weights="", target="mobile", json=False):
-    """Write a workload and a target for your own data, commented and yours to edit; overwrite nothing."""
+    """Write a workload and a target for your own data, commented and yours to edit; overwrite nothing.
+
+    Example: invoke new --name=flowers --data=photos/flowers
+    """
     from pipeline.lookup import project_root
     from pipeline.scaffold import new as write_new
 
     show(write_new(name, data, model, weights, target, project_root()), json, "print_new", "scaffold")
 
 
-@task(help=help_for("json"), positional=["path"])
+@task(help=help_for("json", path="folder or file of data"), positional=["path"])
 @exits
 def data(context, path, json=False):
-    """Report on data: balance, duplicates, leakage between splits, mean and deviation, a contact sheet."""
+    """Report on data: balance, duplicates, leakage between splits, mean and deviation, a contact sheet.
+
+    Example: invoke data photos/flowers
+    """
     from pipeline.data.report import report_on
     from pipeline.documents import DataDocument
     from pipeline.lookup import project_root
@@ -42,13 +48,19 @@ def data(context, path, json=False):
 
 @task(
     help=help_for(
-        "json", target="names of targets, separated by commas, or all", workload="whose samples it must take"
+        "json",
+        model="a model's file of any kind, or a network of the zoo",
+        target="names of targets, separated by commas, or all",
+        workload="whose samples it must take",
     ),
     positional=["model"],
 )
 @exits
 def check(context, model, target="all", workload="", json=False):
-    """Say in seconds what will be in the way of a model, of any kind, for each target; exit 2 if one is impossible."""
+    """Say in seconds what will be in the way of a model, of any kind, for each target; exit 2 if one is impossible.
+
+    Example: invoke check trained.keras --target=microcontroller
+    """
     from pipeline.check import check as check_model
     from pipeline.errors import EXIT_REQUEST
     from pipeline.lookup import project_root

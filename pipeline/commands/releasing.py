@@ -33,7 +33,10 @@ def release(
     timeout="30",
     json=False,
 ):
-    """Turn passing builds into a signed release of byte-identical files, and publish it with --to."""
+    """Turn passing builds into a signed release of byte-identical files, and publish it with --to.
+
+    Example: invoke release --version=1.2.0 --targets=mobile --key=release.key --to=s3://models/digits
+    """
     from pipeline.lookup import project_root
     from pipeline.project import open_project
     from pipeline.release.make_release import ReleaseOptions, make_release
@@ -71,7 +74,10 @@ def release(
 )
 @exits
 def verify_release(context, from_, key="", version="latest", quick=False, timeout="30", json=False):
-    """Check hashes, signature, provenance and BOM of a release, and run its files; exit 5 if one scores otherwise."""
+    """Check hashes, signature, provenance and BOM of a release, and run its files; exit 5 if one scores otherwise.
+
+    Example: invoke verify-release --from=s3://models/digits --key=release.pub
+    """
     from pipeline.lookup import project_root
     from pipeline.release.patience import patience
     from pipeline.release.verify_release import VerifyOptions
@@ -103,7 +109,10 @@ def verify_release(context, from_, key="", version="latest", quick=False, timeou
 )
 @exits
 def fetch(context, from_, target, version="latest", to=".", key="", allow_rollback=False, timeout="30", json=False):
-    """Fetch a target's files of a published release, each verified before it appears."""
+    """Fetch a target's files of a published release, each verified before it appears.
+
+    Example: invoke fetch --from=s3://models/digits --target=mobile --key=release.pub
+    """
     from pipeline.lookup import project_root
     from pipeline.release.fetch import FetchOptions
     from pipeline.release.fetch import fetch as fetch_files

@@ -7,7 +7,8 @@ from typing import Any
 from rich.console import Console
 
 from pipeline.report.device import device_lines, number
-from pipeline.report.tables import console_on_stdout, print_budgets, print_verdict, table_of
+from pipeline.report.folding_table import table_of
+from pipeline.report.tables import console_on_stdout, print_budgets, print_verdict
 
 
 def print_bench(document: Any) -> None:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
-from pipeline.report.tables import COLOURS, console_on_stdout, table_of
+from pipeline.report.folding_table import table_of
+from pipeline.report.tables import COLOURS, console_on_stdout
 
 if TYPE_CHECKING:
     from pipeline.check_document import LayerCheck

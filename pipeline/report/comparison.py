@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 
 from pipeline.comparison.scenarios import mean_corrupted, warnings
-from pipeline.report.tables import COLOURS, console_on_stdout, print_budgets, print_figures, print_verdict, table_of
+from pipeline.report.folding_table import table_of
+from pipeline.report.tables import COLOURS, console_on_stdout, print_budgets, print_figures, print_verdict
 from pipeline.target import recipe_toml
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from rich.markup import escape
-from rich.table import Table
 
+from pipeline.report.folding_table import table_of
 from pipeline.report.tables import console_on_stdout
 
 CLASSES_SHOWN = 40
@@ -15,7 +15,7 @@ CLASSES_SHOWN = 40
 def print_data(document: Any) -> None:
     """Print samples by class and split, what the reader found, and warnings."""
     console = console_on_stdout()
-    table = Table("class", *document.splits)
+    table = table_of("class", *document.splits)
     names = list(next(iter(document.splits.values())).classes)
     for name in names[:CLASSES_SHOWN]:
         table.add_row(escape(name), *(str(split.classes[name]) for split in document.splits.values()))

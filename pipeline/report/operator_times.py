@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from pipeline.report.tables import table_of
+from pipeline.report.folding_table import table_of
 
 
 def print_operator_times(console: Console, times: Any) -> None:

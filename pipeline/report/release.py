@@ -8,7 +8,8 @@ from rich.text import Text
 from pipeline.learning_task import in_words
 from pipeline.release.documents import FetchDocument, ReleaseDocument, VerifyReleaseDocument
 from pipeline.release.manifest import ReleasedTarget
-from pipeline.report.tables import console_on_stdout, table_of
+from pipeline.report.folding_table import table_of
+from pipeline.report.tables import console_on_stdout
 
 
 def print_release(document: ReleaseDocument, console: Console | None = None) -> None:

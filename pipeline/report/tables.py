@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from typing import Any
 
-from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from pipeline.learning_task import in_words
 from pipeline.report.device import device_lines, number
+from pipeline.report.folding_table import table_of
 from pipeline.report.terminal import duration
 
 COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow", "not applicable": "dim"}
@@ -57,22 +57,6 @@ def print_builds(document: Any) -> None:
     console = console_on_stdout()
     for build in document.builds:
         print_verdict(console, build.verdict, f"{build.workload} for {build.target}, runner {build.device.runner}")
-
-
-def print_plan(document: Any, console: Console | None = None) -> None:
-    """Print the stages of a PlanDocument, each with what caused it to be made."""
-    console = console or console_on_stdout()
-    width = max([18, *(len(stage.name) + 2 for stage in document.stages)])
-    for stage in document.stages:
-        expected = f", about {duration(stage.expected_seconds)}" if stage.expected_seconds else ""
-        reason = f" — {stage.reason}" if stage.reason else ""
-        line = f"{stage.name:<{width}}{stage.key[:12]}  {stage.state}{expected}{reason}"
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-        for change in stage.changes:
-            text = f"{'':<{width}}  {change['field']}: {_short(change['before'])} → {_short(change['after'])}"
-            console.print(text, markup=False, highlight=False, soft_wrap=True)
-    if document.expected_seconds:
-        console.print(f"about {duration(document.expected_seconds)} in all", markup=False, highlight=False)
 
 
 def print_inspection(document: Any) -> None:
@@ -206,8 +190,9 @@ class _Console(Console):
     """Without colours and bold type where NO_COLOR is set; a reader that went away is the caller's business."""
 
     def __init__(self) -> None:
-        piped = None if sys.stdout.isatty() else 160  # a line that is searched or kept is not cut at 80 columns
-        super().__init__(color_system=None if os.environ.get("NO_COLOR") else "auto", width=piped)
+        # A line that is searched or kept is not cut at 80 columns; a dumb terminal has a width as well.
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 160
+        super().__init__(color_system=None if "NO_COLOR" in os.environ else "auto", width=width)
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError
@@ -215,13 +200,6 @@ class _Console(Console):
 
 def console_on_stdout() -> Console:
     return _Console()
-
-
-def table_of(*columns: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for place, column in enumerate(columns):
-        table.add_column(column, overflow="fold", no_wrap=place == 0)
-    return table
 
 
 def print_budgets(console: Console, verdicts: list[Any]) -> None:
@@ -278,10 +256,3 @@ def _decibel(sqnr: float | None) -> str:
 
 def _shape(shape: Any) -> str:
     return "×".join(map(str, shape)) or "scalar"
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, list):
-        return ", ".join(map(_short, value))
-    text = str(value)
-    return f"{text[:12]}…" if len(text) == 64 and text.isalnum() else text

@@ -1,20 +1,22 @@
-"""A build as a person watches it, on stderr: a live view on a terminal, plain lines elsewhere."""
+"""A build as a person watches it, on stderr: a live view on a terminal, plain lines elsewhere, or quiet."""
 
 from __future__ import annotations
 
 import os
 import sys
-import time
 from typing import Any
 
+from pipeline.report.time_left import TimeLeft
 from pipeline.watch import Watch
 
-ESTIMATE_AFTER_SECONDS = 2.0
 NAMED_STAGES = 8  # of more than these the line says how many
+NARROW = 60  # columns below which the live view leaves out all but name, share and time left
 
 
-def terminal_watch() -> Watch:
-    """Return the live view where stderr is a terminal that can show it, else plain lines."""
+def terminal_watch(quiet: bool = False) -> Watch:
+    """Return the live view where stderr is a terminal that can show it, else plain lines; notes alone if quiet."""
+    if quiet:
+        return QuietWatch()
     dumb = "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
     return LiveWatch() if sys.stderr.isatty() and not dumb else PlainWatch()
 
@@ -38,13 +40,8 @@ def plan_line(stages: list[tuple[str, bool, float | None]], expected_seconds: fl
     return f"to make: {what}{kept}; {expected}"
 
 
-class PlainWatch(Watch):
-    """One line an event: what a log file or a narrow terminal can show."""
-
-    since: tuple[float, float] | None
-
-    def __init__(self) -> None:
-        self.name, self.epoch, self.since = "", 0, None
+class QuietWatch(Watch):
+    """What a person should know and nothing else."""
 
     def say(self, text: str) -> None:
         try:
@@ -52,68 +49,92 @@ class PlainWatch(Watch):
         except BrokenPipeError:  # nobody listens any more, which is no reason to stop a build
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
-    def plan(self, stages: list[tuple[str, bool, float | None]], expected_seconds: float | None, source: str) -> None:
-        self.say(plan_line(stages, expected_seconds, source))
-
-    def stage_started(self, name: str, expected_seconds: float | None) -> None:
-        self.name, self.epoch, self.since = name, 0, None
-        self.say(f"{name}: started" + (f", about {duration(expected_seconds)}" if expected_seconds else ""))
-
-    def progress(self, progress: dict[str, Any]) -> None:
-        if "epoch" not in progress:
-            return
-        now, done = time.monotonic(), progress["done"]
-        if self.since is None:
-            self.since = (now, done)  # libraries are loaded and the graph is traced: from here on the pace is steady
-        seconds, share = now - self.since[0], done - self.since[1]
-        if progress["epoch"] > self.epoch and seconds >= ESTIMATE_AFTER_SECONDS:
-            self.epoch = progress["epoch"]
-            self.say(f"{self.name}: {_state(progress)}, about {duration(seconds / share * (1 - done))} left")
-
-    def stage_done(self, name: str, made: bool, seconds: float, facts: dict[str, Any]) -> None:
-        self.say(f"{name}: " + (f"made in {duration(seconds)}" if made else "from the store"))
-
     def note(self, text: str) -> None:
         self.say(f"note: {text}")
 
 
+class PlainWatch(QuietWatch):
+    """One line an event: what a log file or a simple terminal can show."""
+
+    def __init__(self) -> None:
+        self.name, self.epoch, self.left = "", 0, TimeLeft()
+
+    def plan(self, stages: list[tuple[str, bool, float | None]], expected_seconds: float | None, source: str) -> None:
+        self.left.plan(stages, expected_seconds)
+        self.say(plan_line(stages, expected_seconds, source))
+
+    def stage_started(self, name: str, expected_seconds: float | None) -> None:
+        self.left.stage_started(name, expected_seconds)
+        self.name, self.epoch = name, 0
+        self.say(f"{name}: started" + (f", about {duration(expected_seconds)}" if expected_seconds else ""))
+
+    def progress(self, progress: dict[str, Any]) -> None:
+        self.left.progress(progress["done"])
+        left = self.left.of_stage()
+        if progress.get("epoch", 0) > self.epoch and left is not None:
+            self.epoch = progress["epoch"]
+            self.say(f"{self.name}: {_state(progress)}, about {duration(left)} left")
+
+    def stage_done(self, name: str, made: bool, seconds: float, facts: dict[str, Any]) -> None:
+        waited = bool(self.left.waiting)
+        self.left.stage_done(name)
+        rest = self.left.in_all() if made and waited else None
+        left = f"; about {duration(rest)} left in all" if rest else ""
+        self.say(f"{name}: " + (f"made in {duration(seconds)}{left}" if made else "from the store"))
+
+
 class LiveWatch(Watch):
-    """A bar a stage, with epoch, loss, accuracy and the time left."""
+    """A bar a stage, with epoch, loss, accuracy and the time left, of the stage and of all."""
 
     def __init__(self) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+        from rich.table import Column
 
         self.console = Console(stderr=True)
+        narrow = self.console.width < NARROW
+        state = TextColumn("{task.fields[state]}", table_column=Column(no_wrap=True, overflow="crop", ratio=1))
+        name = TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="crop", max_width=17))
         self.view = Progress(
-            TextColumn("{task.description:<17}"),
-            BarColumn(bar_width=24),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[state]}"),
+            *((name, TaskProgressColumn()) if narrow else (name, BarColumn(bar_width=24), TimeElapsedColumn())),
+            TextColumn("{task.fields[left]}", justify="right", table_column=Column(no_wrap=True)),
+            *(() if narrow else (state,)),
             console=self.console,
+            expand=True,
         )
+        self.left = TimeLeft()
         self.task: Any = None
 
     def plan(self, stages: list[tuple[str, bool, float | None]], expected_seconds: float | None, source: str) -> None:
-        self.console.print(plan_line(stages, expected_seconds, source), highlight=False)
+        self.left.plan(stages, expected_seconds)
+        self.console.print(plan_line(stages, expected_seconds, source), highlight=False, markup=False)
 
     def stage_started(self, name: str, expected_seconds: float | None) -> None:
-        expected = f"about {duration(expected_seconds)}" if expected_seconds else "starting"
+        self.left.stage_started(name, expected_seconds)
         self.view.start()
-        self.task = self.view.add_task(name, total=1.0, state=expected)
+        self.task = self.view.add_task(name, total=1.0, state="starting", left="")
+        self._show({"done": 0.0}, "starting")
 
     def progress(self, progress: dict[str, Any]) -> None:
-        self.view.update(self.task, completed=progress["done"], state=_state(progress))
+        self.left.progress(progress["done"])
+        self._show(progress, _state(progress))
+
+    def _show(self, progress: dict[str, Any], state: str) -> None:
+        stage, whole = self.left.of_stage(), self.left.in_all()
+        left = "" if stage is None else f"{duration(stage)} left"
+        if self.left.waiting and whole is not None:
+            state = f"{state}; {duration(whole)} left in all".lstrip("; ")
+        self.view.update(self.task, completed=progress["done"], state=state, left=left)
 
     def stage_done(self, name: str, made: bool, seconds: float, facts: dict[str, Any]) -> None:
+        self.left.stage_done(name)
         if made and self.task is not None:
-            self.view.update(self.task, completed=1.0, state=f"made in {duration(seconds)}")
+            self.view.update(self.task, completed=1.0, state="", left=f"made in {duration(seconds)}")
         elif not made:
-            self.view.console.print(f"{name:<17} from the store", highlight=False)
+            self.view.console.print(f"{name:<17} from the store", highlight=False, markup=False)
 
     def note(self, text: str) -> None:
-        self.view.console.print(f"note: {text}", highlight=False)
+        self.view.console.print(f"note: {text}", highlight=False, markup=False)
 
     def close(self) -> None:
         self.view.stop()
