@@ -128,12 +128,13 @@ def test_weights_are_counted_as_the_real_values_that_they_are(tmp_path: Path) ->
 
 
 def test_of_one_scale_each_bin_holds_as_many_steps(tmp_path: Path) -> None:
-    kernel = tensor(T.INT8, [1, 256], np.arange(-128, 128).astype(np.int8), scale=[0.25])
+    kernel = tensor(T.INT8, [1, 256], np.arange(-128, 128).astype(np.int8), scale=[0.25], zero_point=[-28])
     tensors = [tensor(T.INT8, [1, 256], scale=[1.0]), kernel, tensor(T.INT8, [1, 1], scale=[1.0])]
     path = write(tmp_path / "m.tflite", (tensors, [("FULLY_CONNECTED", [0, 1, -1], [2])], [0], [2]))
     (found,) = weight_histograms(path, with_layers(path, []))
     assert found.counts == [4] * 64
-    assert (found.grid_low, found.grid_high, found.grid_step) == (-32, 31.75, 0.25)
+    assert (found.grid_low, found.grid_high, found.grid_step) == (-25, 38.75, 0.25)
+    assert (found.edges[0], found.edges[-1]) == (-25.125, 38.875)
 
 
 def test_a_sparse_kernels_gaps_are_zeros(tmp_path: Path) -> None:

@@ -93,6 +93,39 @@ def test_a_shared_buffer_is_counted_once(tmp_path: Path) -> None:
     assert apart == 2 * shared > 8000
 
 
+def test_a_vector_that_several_tensors_share_is_counted_once(tmp_path: Path) -> None:
+    """A slim file stores equal scales once."""
+
+    def graph(kernels: int) -> Path:
+        tensors = [tensor(T.INT8, [1, 64], scale=[1.0])]
+        operators = []
+        for number in range(kernels):
+            values = np.full((64, 64), number, np.int8)
+            tensors += [tensor(T.INT8, [64, 64], values, scale=[0.1] * 64), tensor(T.INT8, [1, 64], scale=[1.0])]
+            operators.append(("FULLY_CONNECTED", [2 * number, 2 * number + 1, -1], [2 * number + 2]))
+        path = write(tmp_path / f"{kernels}.tflite", (tensors, operators, [0], [2 * kernels]))
+        path.write_bytes(slim(path.read_bytes())[0])
+        return path
+
+    one, many = (by_kind(pieces_of(graph(kernels)))["quantization parameters"] for kernels in (1, 8))
+    assert one > 64 * (4 + 8)
+    assert many < one + 100
+
+
+def test_a_kernel_that_is_decoded_first_belongs_to_the_layer_that_computes_with_it(tmp_path: Path) -> None:
+    tensors = [
+        tensor(T.FLOAT32, [1, 4]),
+        tensor(T.FLOAT16, [2, 4], np.ones((2, 4), np.float16), name="net/dense/MatMul"),
+        tensor(T.FLOAT32, [2, 4], name="decoded", scale=[1.0]),
+        tensor(T.FLOAT32, [1, 2], name="net/dense/BiasAdd"),
+    ]
+    operators = [("DEQUANTIZE", [1], [2]), ("FULLY_CONNECTED", [0, 2, -1], [3])]
+    pieces = {piece.name: piece for piece in pieces_of(write(tmp_path / "m.tflite", (tensors, operators, [0], [3])))}
+    kernel, decoded = pieces["net/dense/MatMul"], pieces["quantization of decoded"]
+    assert (kernel.layer, kernel.kind, kernel.bytes) == ("dense", "weights", 4 + 16)
+    assert decoded.layer == "dense"
+
+
 def test_weights_behind_the_flatbuffer_are_the_weights(tmp_path: Path) -> None:
     content = (DATA / "tiny_int8.tflite").read_bytes()
     model = schema.ModelT.InitFromPackedBuf(content)
