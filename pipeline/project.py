@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 ARTIFACT, BUILD_DOCUMENT, BENCH_DOCUMENT = "model.tflite", "build.json", "bench.json"
 COMPARE_FOLDER, COMPARE_DOCUMENT = "compare", "compare.json"
+BENCHMARK, ANATOMY, OPERATOR_TIMES = "benchmark", "anatomy", "operator_times"  # steps of what is kept of a built file
 SENSITIVITY_FILES = tuple(f"sensitivity.{suffix}" for suffix in ("json", "toml", "png", "svg"))
 
 

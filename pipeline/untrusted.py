@@ -33,9 +33,7 @@ def inspect_untrusted(path: Path) -> Inspection:
             return Inspection.model_validate(answer)
 
 
-def ask(
-    task: str, path: Path, folder: Path, *, limits: Settings | None = None, **options: Any
-) -> tuple[Any, str]:
+def ask(task: str, path: Path, folder: Path, *, limits: Settings | None = None, **options: Any) -> tuple[Any, str]:
     """Let a child do a task of `_untrusted_child.py` on the file; return its answer and its log.
 
     folder: absolute; the child can write there and nowhere else. limits: None where the file is only read.

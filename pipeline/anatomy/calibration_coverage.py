@@ -44,7 +44,9 @@ def seen_values(path: Path, samples: np.ndarray, grids: Mapping[int, Grid | None
     return {index: Seen(low[index], high[index], clipped[index] / max(1, counted[index])) for index in grids}
 
 
-def coverage(names: Mapping[int, str], grids: Mapping[int, Grid | None], seen: Mapping[int, Seen]) -> list[TensorCoverage]:
+def coverage(
+    names: Mapping[int, str], grids: Mapping[int, Grid | None], seen: Mapping[int, Seen]
+) -> list[TensorCoverage]:
     """Return one row for each activation with a grid, in the order of `names` ({tensor's index: layer})."""
     return [
         TensorCoverage(

@@ -88,7 +88,9 @@ def _claims(content: bytes, graphs: Sequence[Subgraph], operators: Sequence[Name
             name = tensor.name or role
             if tensor.data is not None:
                 buffers.setdefault(tensor.buffer, (name, layer, kind))
-            yield from _quantization(entry.Quantization(), (f"quantization of {name}", layer, "quantization parameters"))
+            yield from _quantization(
+                entry.Quantization(), (f"quantization of {name}", layer, "quantization parameters")
+            )
             yield from _sparse_indices(entry.Sparsity(), (f"indices of {name}", layer, kind))
             yield from _vector(entry, _NAME, 1, ("names of tensors", "", "graph overhead"))
     for index in range(root.MetadataLength()):
