@@ -12,11 +12,13 @@ from pipeline.anatomy.document import Anatomy
 from pipeline.anatomy.sources import Sources, sources_of
 from pipeline.anatomy.timed import measured_only, operator_times_of
 from pipeline.project import ANATOMY, ARTIFACT, BUILD_DOCUMENT, Project, load_build
-from pipeline.source import source_hashes
+from pipeline.source import file_hash, source_hashes
 from pipeline.store import key_of
 from pipeline.watch import Watch
 
 _FILE = "anatomy.json"
+# With all that they import; parts.py, which imports half the project, alone.
+_SOURCES = ("dissect.py", "answers.py", "calibration_coverage.py", "pictures.py")
 _LIBRARIES = ("numpy", "ai-edge-litert", "pillow")
 
 
@@ -46,6 +48,7 @@ def anatomy_of(folder: Path, project: Project, watch: Watch, *, times: bool = Fa
 
 def _record(sources: Sources) -> dict[str, Any]:
     """Return what the key is taken from. What build.json says itself is read anew each time, and not kept."""
+    here = Path(__file__).parent
     return {
         "format": 1,
         "step": ANATOMY,
@@ -53,7 +56,7 @@ def _record(sources: Sources) -> dict[str, Any]:
         "model": sources.document.sha256,
         "stages": sources.keys,
         "without_workload": sources.why_no_workload,
-        "source": source_hashes(Path(__file__).with_name("parts.py")),
+        "source": source_hashes(*(here / name for name in _SOURCES)) | {"parts.py": file_hash(here / "parts.py")},
         "libraries": {name: importlib.metadata.version(name) for name in _LIBRARIES},
     }
 
@@ -70,7 +73,7 @@ def _made(model: Path, sources: Sources, project: Project, watch: Watch) -> Anat
         if None in entries.values():
             sources = sources_of(sources.document, project, project.store.peek)
         folders = {name: entry.folder for name, entry in entries.items() if entry}
-        parts, whole = parts_of(model, sources, folders, watch)
+        parts, whole = parts_of(model, sources, folders, project, watch)
     seconds = time.perf_counter() - started
     if whole:
         record = _record(sources)

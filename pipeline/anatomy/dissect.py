@@ -23,7 +23,7 @@ from pipeline.steps._operators import CONVERSIONS, NamedOperator
 if TYPE_CHECKING:
     import numpy as np
 
-SAMPLES_FILE, BASELINE_FILE, EARLIER_FILES = "samples.npy", "baseline.tflite", "earlier_*.tflite"
+SAMPLES_FILE, FLOAT_FILE, EARLIER_FILES = "samples.npy", "float32.tflite", "earlier_*.tflite"
 HISTOGRAMS_MAX = 64  # of each kind
 ROWS_MAX = 256  # of coverage and of noise
 NODES_MAX = 1000
@@ -31,7 +31,8 @@ _RENAMES = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS")  # what they give is what they 
 # Interpreters raise these for a file that they cannot run, numpy for shapes that do not fit, pydantic for nan.
 _FAILURES = (PipelineError, ValueError, RuntimeError, TypeError, LookupError, ArithmeticError)
 Pairs = list[tuple[NamedOperator, NamedOperator]]  # of the float32 file, of the file that ships
-Row, Found = TypeVar("Row"), TypeVar("Found")
+Row = TypeVar("Row")
+Found = TypeVar("Found")
 REASON_MAX = 500  # characters
 
 
@@ -57,11 +58,11 @@ class _Activations:
     grids: dict[int, Grid | None]
 
 
-def dissect(model: Path, folder: Path, *, unmatched: str) -> Dissection:
+def dissect(model: Path, folder: Path) -> Dissection:
     """Return the parts of the file `model`.
 
     folder: where the float32 file, validation samples (float32 [n, *input_shape]) and earlier files of the recipe
-    lie, those that could be had. unmatched: why the float32 file's layers are not this one's; "" where they may be.
+    lie, those that could be had.
     """
     import numpy as np
 
@@ -82,8 +83,8 @@ def dissect(model: Path, folder: Path, *, unmatched: str) -> Dissection:
     )
     if (folder / SAMPLES_FILE).is_file():
         samples = np.load(folder / SAMPLES_FILE)
-        baseline = folder / BASELINE_FILE
-        _measure(parts, model, baseline if baseline.is_file() else None, operators, samples, unmatched)
+        float_file = folder / FLOAT_FILE
+        _measure(parts, model, float_file if float_file.is_file() else None, operators, samples)
     order = {operator.layer: place for place, operator in reversed(list(enumerate(operators)))}
     parts.histograms.sort(key=lambda one: (order.get(one.name, -1), one.kind == "activations"))
     return parts
@@ -92,10 +93,9 @@ def dissect(model: Path, folder: Path, *, unmatched: str) -> Dissection:
 def _measure(
     parts: Dissection,
     model: Path,
-    baseline: Path | None,
+    float_file: Path | None,
     operators: Sequence[NamedOperator],
     samples: np.ndarray,
-    unmatched: str,
 ) -> None:
     """Add the parts for which samples run through the files."""
     from pipeline.anatomy.calibration_coverage import coverage, seen_values
@@ -110,14 +110,14 @@ def _measure(
         return
     layers = {operator.position: operator.layer for operator in operators}
     pairs: Pairs = []
-    if baseline:
-        pairs = _tried(missing, "layer_noise", lambda: _matched(baseline, model, unmatched)) or []
+    if float_file:
+        pairs = _tried(missing, "layer_noise", lambda: _matched(float_file, model)) or []
         if pairs:
-            noise = _tried(missing, "layer_noise", lambda: layer_noise(baseline, model, samples, layers))
+            noise = _tried(missing, "layer_noise", lambda: layer_noise(float_file, model, samples, layers))
             parts.layer_noise = _first(noise, ROWS_MAX, missing, "layer_noise", "operators")
         else:
             missing["calibration"] = f"activations: {missing['layer_noise']}"
-    found = _of_pairs(baseline, model, pairs, layers) if baseline and pairs else _of_model(model, operators)
+    found = _of_pairs(float_file, model, pairs, layers) if float_file and pairs else _of_model(model, operators)
     seen = _tried(missing, "histograms", lambda: seen_values(found.path, samples, found.grids)) or {}
     if not seen:
         return
@@ -134,26 +134,24 @@ def _measure(
     parts.histograms += spread or []
 
 
-def _matched(baseline: Path, model: Path, unmatched: str) -> Pairs:
+def _matched(float_file: Path, model: Path) -> Pairs:
     """Return the operators of both files that stand for each other. Raises StepFailed where they do not."""
-    pairs = [] if unmatched else matched_operators(baseline, model)
-    ours, theirs = (read_model(path).subgraphs[0].tensors for path in (baseline, model))
-    if not unmatched and any(ours[one.output].elements != theirs[other.output].elements for one, other in pairs):
-        unmatched = "the float32 file's layers have other sizes than this one's"
-    if unmatched:
-        raise StepFailed(unmatched)
+    pairs = matched_operators(float_file, model)
+    ours, theirs = (read_model(path).subgraphs[0].tensors for path in (float_file, model))
+    if any(ours[one.output].elements != theirs[other.output].elements for one, other in pairs):
+        raise StepFailed("the layers of the float32 file have other sizes than this one's")
     return pairs
 
 
-def _of_pairs(baseline: Path, model: Path, pairs: Pairs, layers: dict[int, str]) -> _Activations:
+def _of_pairs(float_file: Path, model: Path, pairs: Pairs, layers: dict[int, str]) -> _Activations:
     """Return the float32 file's activations with the grids that they have in the file that ships."""
-    ours, theirs = (read_model(path).subgraphs[0] for path in (baseline, model))
+    ours, theirs = (read_model(path).subgraphs[0] for path in (float_file, model))
     names, grids = {ours.inputs[0]: "input"}, {ours.inputs[0]: grid_of(theirs.tensors[theirs.inputs[0]])}
     for one, other in pairs:
         if one.kind not in _RENAMES:
             names[one.output] = layers[other.position]
             grids[one.output] = grid_of(theirs.tensors[other.output])
-    return _Activations(baseline, names, grids)
+    return _Activations(float_file, names, grids)
 
 
 def _of_model(model: Path, operators: Sequence[NamedOperator]) -> _Activations:

@@ -101,7 +101,7 @@ def _range(low: float, high: float) -> tuple[float, float]:
 def _histogram(name: str, kind: str, counts: np.ndarray, edges: np.ndarray, grid: Grid | None) -> Histogram:
     return Histogram(
         name=name,
-        kind=kind,  # type: ignore[arg-type]
+        kind=kind,
         edges=[float(f"{edge:.{_DIGITS}g}") for edge in edges],
         counts=counts.tolist(),
         grid_low=grid.low if grid else None,

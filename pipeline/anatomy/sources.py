@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pipeline.anatomy.float_twin import float_stage, trained_since
 from pipeline.errors import PipelineError
 from pipeline.plan import BASELINE, EVALUATE, EVALUATE_BASELINE, data_hashes
 from pipeline.project import Project
@@ -16,11 +16,6 @@ from pipeline.workload import Workload, load_workload
 if TYPE_CHECKING:
     from pipeline.documents import BuildDocument, StageRecord
 
-# Stages behind which a layer is another than that of the float32 file.
-_REPLACING = {
-    "distill": "a distilled network learns its own layers, so they cannot be compared with the float32 file's",
-    "prune_channels": "channels were removed, so layers cannot be compared with the float32 file's",
-}
 # What shapes samples, of the source that enters a key; a project's own files have no folder in front.
 _SHAPES_SAMPLES = ("pipeline/workloads/", "pipeline/data/")
 
@@ -34,16 +29,16 @@ class Sources:
     earlier: tuple[str, ...]  # stages of the recipe that gave a file before the last, the latest first
     workload: Workload | None
     why_no_workload: str
-    unmatched: str  # why no layer of the float32 file is one of the file that ships; "" where they may be
+    float_stage: str  # whose model the float32 file is made of that layers are compared with
 
     def why_not(self, stage: str, what: str) -> str:
         """Return why a stage's output cannot be had; "" where it can."""
         return "" if stage in self.keys else f"the store no longer has {what}: build again"
 
     @property
-    def retrained_by(self) -> list[str]:
-        """The stages that trained between the float32 file's model and the file that ships."""
-        return [stage.name for stage in _after_baseline(self.document) if "history" in stage.facts]
+    def trained_since(self) -> list[str]:
+        """The stages that trained behind the model of that float32 file."""
+        return trained_since(recipe_of(self.document), self.float_stage)
 
 
 def sources_of(document: BuildDocument, project: Project, peek: Callable[[str], dict[str, Any] | None]) -> Sources:
@@ -53,38 +48,30 @@ def sources_of(document: BuildDocument, project: Project, peek: Callable[[str], 
     """
     earlier = _earlier(document)
     wanted = {stage.name: stage.key for stage in document.stages}
-    wanted = {name: wanted[name] for name in (BASELINE, EVALUATE, EVALUATE_BASELINE, *earlier) if name in wanted}
+    stage = float_stage(recipe_of(document))
+    names = dict.fromkeys((BASELINE, EVALUATE, EVALUATE_BASELINE, stage, *earlier))
+    wanted = {name: wanted[name] for name in names if name in wanted}
     found = {name: stored for name, key in wanted.items() if (stored := peek(key)) is not None}
     evaluated = found.get(EVALUATE)
     workload, why = _workload(document, project, evaluated["record"] if evaluated else None)
-    reasons = [_REPLACING.get(re.sub(r"_\d+$", "", stage.name)) for stage in _after_baseline(document)]
     return Sources(
         document=document,
         keys={name: wanted[name] for name in found},
         earlier=tuple(name for name in earlier if name in found),
         workload=workload,
         why_no_workload=why,
-        unmatched=next(filter(None, reasons), ""),
+        float_stage=stage,
     )
 
 
-def _recipe(document: BuildDocument) -> list[StageRecord]:
+def recipe_of(document: BuildDocument) -> list[StageRecord]:
+    """Return the stages that lead to the file."""
     return [stage for stage in document.stages if stage.name not in (BASELINE, EVALUATE, EVALUATE_BASELINE)]
 
 
 def _earlier(document: BuildDocument) -> list[str]:
     """Return the names of the recipe's stages that gave a file, without the last, the latest first."""
-    return [stage.name for stage in _recipe(document) if "file" in stage.facts][-2::-1]
-
-
-def _after_baseline(document: BuildDocument) -> list[StageRecord]:
-    """Return the recipe's stages behind the one that the float32 file was made of.
-
-    That is the recipe's first model, or that of the transfer that learned these labels.
-    """
-    recipe = _recipe(document)
-    first = max((place for place, stage in enumerate(recipe) if "phases" in stage.facts), default=0)
-    return recipe[first + 1 :]
+    return [stage.name for stage in recipe_of(document) if "file" in stage.facts][-2::-1]
 
 
 def _workload(
