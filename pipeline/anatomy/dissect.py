@@ -71,9 +71,9 @@ def dissect(model: Path, folder: Path) -> Dissection:
     from pipeline.anatomy.histograms import weight_histograms
     from pipeline.anatomy.layer_names import with_layers
 
-    operators = with_layers(model, sorted(folder.glob(EARLIER_FILES)))
     parts = Dissection()
     missing = parts.missing
+    operators = _tried(missing, "graph", lambda: with_layers(model, sorted(folder.glob(EARLIER_FILES)))) or []
     parts.bytes = _tried(missing, "bytes", lambda: file_bytes(model, operators)) or []
     nodes = _tried(missing, "graph", lambda: graph_of(model, operators))
     parts.graph = _first(nodes, NODES_MAX, missing, "graph", "nodes")
