@@ -94,7 +94,9 @@ class GraphNode(_Part):
     dtypes: tuple[str, ...] = Field(description="Number formats of inputs and outputs, each named once.")
     weight_dtype: str | None = Field(description="Number format of its kernel; null without one.")
     computes_in_float: bool = Field(description="Whether it computes in float.")
-    float_leftover: bool = Field(description="Whether it keeps the file from being full-integer.")
+    float_leftover: bool = Field(
+        description="Whether it keeps a file that computes in integers from being full-integer."
+    )
 
 
 class Histogram(_Part):

@@ -6,21 +6,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.anatomy.document import GraphNode
-from pipeline.inspect import OperatorFacts, float_leftovers, inspect_file
+from pipeline.inspect import float_leftovers, inspect_file
 from pipeline.steps._operators import NamedOperator
-
-NODES_MAX = 1000
 
 
 def graph_of(path: Path, operators: Sequence[NamedOperator]) -> list[GraphNode]:
     """Return the graph's inputs, then its operators in order of execution.
 
     operators: under their layers' names. A float operator is no leftover where it only turns the float input
-    or output, which the target asked for, into the graph's own numbers.
+    or output, which the target asked for, into the graph's own numbers; nor where no operator computes in integers.
     """
     found = inspect_file(path)
     float_io = any(tensor.dtype == "float32" for tensor in (*found.inputs, *found.outputs))
-    leftovers = set(float_leftovers(found, float_io))
+    invoked = [operator for operator in found.operators if operator.subgraph == 0]
+    computes_in_integers = not all(operator.computes_in_float for operator in invoked)
+    leftovers = set(float_leftovers(found, float_io)) if computes_in_integers else set()
     nodes = [
         GraphNode(
             name="INPUT",
@@ -35,7 +35,7 @@ def graph_of(path: Path, operators: Sequence[NamedOperator]) -> list[GraphNode]:
         for tensor in found.inputs
     ]
     writers = {tensor.index: place for place, tensor in enumerate(found.inputs)}
-    for operator, named in zip(_invoked(found.operators), operators, strict=True):
+    for operator, named in zip(invoked, operators, strict=True):
         nodes.append(
             GraphNode(
                 name=operator.name,
@@ -50,7 +50,3 @@ def graph_of(path: Path, operators: Sequence[NamedOperator]) -> list[GraphNode]:
         )
         writers |= dict.fromkeys(operator.outputs, len(nodes) - 1)
     return nodes
-
-
-def _invoked(operators: Sequence[OperatorFacts]) -> list[OperatorFacts]:
-    return [operator for operator in operators if operator.subgraph == 0]

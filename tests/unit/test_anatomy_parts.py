@@ -83,9 +83,18 @@ def test_only_what_the_target_did_not_ask_for_is_a_float_leftover() -> None:
     nodes = graph_of(path, with_layers(path, []))
     assert {node.name for node in nodes if node.computes_in_float} == {"QUANTIZE", "DEQUANTIZE"}
     assert not any(node.float_leftover for node in nodes)
-    assert {node.name for node in graph_of(FLOAT, with_layers(FLOAT, [])) if node.float_leftover} == {
-        *("CONV_2D", "RESHAPE", "FULLY_CONNECTED")
-    }
+    # In a file that computes in float throughout nothing is left over.
+    assert not any(node.float_leftover for node in graph_of(FLOAT, with_layers(FLOAT, [])))
+
+
+def test_a_float_operator_among_integer_ones_is_left_over(tmp_path: Path) -> None:
+    shape, scale = [1, 4], {"scale": [0.5]}
+    tensors = [tensor(T.INT8, shape, **scale), tensor(T.FLOAT32, shape), tensor(T.FLOAT32, shape)]
+    tensors += [tensor(T.INT8, shape, **scale), tensor(T.INT8, shape, **scale)]
+    operators = [("DEQUANTIZE", [0], [1]), ("EXP", [1], [2]), ("QUANTIZE", [2], [3]), ("RELU", [3], [4])]
+    path = write(tmp_path / "m.tflite", (tensors, operators, [0], [4]))
+    nodes = graph_of(path, with_layers(path, []))
+    assert {node.name for node in nodes if node.float_leftover} == {"DEQUANTIZE", "EXP", "QUANTIZE"}
 
 
 def test_a_grid_is_what_the_format_can_hold() -> None:
