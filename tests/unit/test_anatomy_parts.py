@@ -26,6 +26,8 @@ from pipeline.anatomy.pictures import SIDE_MAX, data_uri
 from pipeline.documents import StageRecord
 from pipeline.flatbuffer import read_model
 from pipeline.plan import BASELINE
+from pipeline.runner import Settings
+from pipeline.runners import host
 from tests.unit.test_inspect import T, tensor, write
 from tests.unit.test_layer_errors import edited
 
@@ -161,16 +163,27 @@ def test_parts_of_a_quantized_file_against_its_float_file(tmp_path: Path) -> Non
     assert {row.layer for row in parts.layer_noise} == {"conv2d", "flatten", "dense"}
 
 
-def test_values_beyond_the_range_are_counted_as_clipped(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("zero_point", "divisor"), [(-128, 1), (127, 1), (0, 8)])
+def test_values_beyond_the_range_are_counted_as_clipped(tmp_path: Path, zero_point: int, divisor: int) -> None:
+    """A range that ends at zero on either side, and one that is too narrow on both."""
+
     def narrow(model: Any) -> None:
         graph = model.subgraphs[0]
         quantization = graph.tensors[graph.operators[-1].outputs[0]].quantization
-        quantization.scale = np.asarray(quantization.scale) / np.float32(4)
+        quantization.scale = np.asarray(quantization.scale) / np.float32(divisor)
+        quantization.zeroPoint = [zero_point]
 
     parts = dissected(tmp_path, edited(INT8, tmp_path / "narrow.tflite", narrow))
-    shares = {row.name: row.clipped_share for row in parts.calibration}
-    assert shares["dense"] > 0.1
-    assert shares["conv2d"] < 0.01
+    rows = {row.name: row for row in parts.calibration}
+    samples = np.load(tmp_path / SAMPLES_FILE)
+    values = host.run({"model": FLOAT}, samples, Settings()).models["model"].outputs
+    row = rows["dense"]
+    half = (row.high - row.low) / 255 / 2
+    beyond = (values < row.low - half) | (values > row.high + half)
+    assert row.clipped_share == pytest.approx(beyond.mean(), abs=0.01)
+    assert row.clipped_share > 0.05
+    assert (row.seen_low, row.seen_high) == pytest.approx((values.min(), values.max()), rel=1e-4)
+    assert rows["conv2d"].clipped_share < 0.01
 
 
 def test_another_network_is_not_compared(tmp_path: Path) -> None:
