@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import BadTarget, PipelineError
 from pipeline.files import write_whole
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pipeline.report.page.pieces import Link, Page
 
 REPORT = "report.html"
+AFTER_THE_RECIPE = ("evaluate", "baseline", "evaluate_baseline")  # stages that every build has
+FILLED_IN = ("seed", "input_dtype", "output_dtype", "runner")
 
 
 def report_path(project: Project, target: str, workload: str, *, compare: bool) -> Path:
@@ -120,22 +122,34 @@ def load_comparison(folder: Path) -> CompareDocument:
 
 
 def _recipe(project: Project, build: BuildDocument) -> str:
-    """Return the recipe in a line, as the stages' records have it; the stages' names where the store has none."""
+    """Return the recipe in a line: of each step what its record in the store has beside its defaults."""
     from pipeline.report.page.measured import recipe_line
 
     steps = []
     for stage in build.stages:
-        if stage.name.startswith(("evaluate", "baseline")):
+        if stage.name in AFTER_THE_RECIPE:
             continue
         record = (project.store.peek(stage.key) or {}).get("record", {})
-        config = record.get("config") or {}
-        plain = {
-            name: value
-            for name, value in config.items()
-            if name not in ("seed", "input_dtype", "output_dtype") and isinstance(value, int | float | str)
-        }
-        steps.append({"step": stage.name, **plain})
+        set_here = _not_default(str(record.get("step", stage.name)), record.get("config") or {}, project.root)
+        steps.append({"step": stage.name, **set_here})
     return recipe_line(steps)
+
+
+def _not_default(step: str, config: dict[str, Any], root: Path) -> dict[str, Any]:
+    """Return the plain parameters that are not the step's defaults, nor filled in by the target."""
+    from pipeline.lookup import find_module
+
+    try:
+        fields = find_module("steps", step, root, kind="step").Config.model_fields
+    except (PipelineError, AttributeError):  # a step that is here no longer
+        fields = {}
+    return {
+        name: value
+        for name, value in config.items()
+        if name not in FILLED_IN
+        and isinstance(value, int | float | str)
+        and not (name in fields and fields[name].default == value)
+    }
 
 
 def _reports(project: Project, path: Path) -> dict[str, Link]:

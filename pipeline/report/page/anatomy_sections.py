@@ -77,7 +77,7 @@ def anatomy_sections(anatomy: Anatomy) -> list[Section]:
             "histograms",
             "values",
             "Values and the quantization grid",
-            "Counts are drawn by their square root. Upright lines are the ends of the grid, short ones its values.",
+            "Counts are drawn by their square root. Upright lines are the ends of the grid, short ones below its values.",
             histogram_pieces(anatomy.histograms),
         ),
         section(
@@ -283,7 +283,7 @@ def graph_pieces(anatomy: Anatomy) -> list[Any]:
             f"{position}. {node.name}",
             node.layer,
             "×".join(map(str, node.shape)),
-            " → ".join(node.dtypes),
+            ", ".join(node.dtypes),
             node.weight_dtype or "—",
             "float leftover" if node.float_leftover else "float" if node.computes_in_float else "",
             ", ".join(map(str, node.follows)),
@@ -315,7 +315,7 @@ def _histogram_chart(one: Histogram, name: str) -> Chart:
         f"Values of {title}",
         numbers=frozenset({0, 1, 2}),
     )
-    return Chart(name, f"{title}. {grid}", histogram(one), f"Histogram of {title}; {grid}", table, 170)
+    return Chart(name, title, histogram(one), f"Histogram of {title}; {grid}", table, 170, grid)
 
 
 def noise_pieces(anatomy: Anatomy) -> list[Any]:

@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 
 from pipeline.anatomy.document import GraphNode
 
-WIDTH, HEIGHT, GAP_X, GAP_Y, MARGIN = 236, 58, 20, 26, 10
+WIDTH, HEIGHT, GAP_X, GAP_Y, MARGIN = 256, 58, 20, 26, 10
 SWEEPS = 4  # times that the order within the layers is straightened
 Place = tuple[float, float]
 
@@ -89,7 +89,7 @@ def _box(node: GraphNode, place: Place) -> Markup:
     x, y = place
     kind = "leftover" if node.float_leftover else "input" if node.name == "INPUT" else "operator"
     shape = "×".join(map(str, node.shape)) or "scalar"
-    dtypes = " → ".join(node.dtypes) + (f", weights {node.weight_dtype}" if node.weight_dtype else "")
+    dtypes = " ".join(node.dtypes) + (f", weights {node.weight_dtype}" if node.weight_dtype else "")
     parts = [
         Markup('<g class="{}"><title>{}</title>').format(kind, f"{node.name} {node.layer} {shape} {dtypes}"),
         _rectangle(x, y, WIDTH, HEIGHT),
@@ -100,7 +100,7 @@ def _box(node: GraphNode, place: Place) -> Markup:
             Markup('<text class="mark" text-anchor="end" x="{:g}" y="{:g}">FLOAT</text>').format(x + WIDTH - 9, y + 18),
         ]
     for line, (text, style) in enumerate(((node.name, "name"), (node.layer, "layer"), (f"{shape}  {dtypes}", "shape"))):
-        cut = text if len(text) <= 36 else f"{text[:35]}…"
+        cut = text if len(text) <= 42 else f"{text[:41]}…"
         parts.append(
             Markup('<text class="{}" x="{:g}" y="{:g}">{}</text>').format(style, x + 10, y + 18 + 15 * line, escape(cut))
         )

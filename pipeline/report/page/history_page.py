@@ -15,7 +15,7 @@ from pipeline.report.page.pieces import Card, Cards, Chart, Charts, Folded, Fron
 TRENDS = (
     ("size_bytes", "Size in bytes", "~s"),
     ("accuracy", "Test accuracy", ".2%"),
-    ("p50_us", "Median latency in µs", "~g"),
+    ("p50_us", "Median latency in µs", ",~r"),
     ("memory_bytes", "Memory in bytes", "~s"),
 )
 
@@ -71,7 +71,7 @@ def history_page(
 
 def _words(counts: dict[str, int], total: int) -> str:
     if not total:
-        return "— no finished build."
+        return "there is no finished build."
     told = [f"{counts[name]} {name}" for name in ("fail", "inconclusive") if counts[name]]
     return f"{counts['pass']} of {total} targets keep every budget that binds" + (f"; {', '.join(told)}." if told else ".")
 

@@ -60,9 +60,9 @@ def words(verdict: str, verdicts: Iterable[Verdict]) -> str:
     found = list(verdicts)
     binding = [one for one in found if one.verdict != "not applicable"]
     elsewhere = len(found) - len(binding)
-    other = f" {elsewhere} bind on another device." if elsewhere else ""
+    other = f" {elsewhere} {'binds' if elsewhere == 1 else 'bind'} on another device." if elsewhere else ""
     if verdict == "pass":
-        return f"all {len(binding)} budgets that bind here are kept.{other}" if binding else f"no budget binds here.{other}"
+        return f"{_all(len(binding))} kept.{other}" if binding else f"no budget binds here.{other}"
     names = ", ".join(one.metric for one in binding if one.verdict == verdict)
     if verdict == "fail":
         return f"missed: {names}.{other}"
@@ -91,3 +91,7 @@ def axis_text(name: str, value: float) -> str:
 
 def short(hash_text: str) -> str:
     return f"{hash_text[:12]}…" if len(hash_text) > 12 else hash_text
+
+
+def _all(count: int) -> str:
+    return "the one budget that binds here is" if count == 1 else f"all {count} budgets that bind here are"

@@ -42,6 +42,7 @@ class Chart:
     description: str
     table: Table | None = None
     height: int = 200
+    note: str = ""
     kind: str = "chart"
 
 

@@ -41,6 +41,7 @@
     const old = views.get(place);
     const lite = !spec.$schema;
     const { $schema, ...rest } = resolved(spec);
+    if (lite) rest.autosize = { type: "fit-x", contains: "padding" };
     const result = await vegaEmbed(place, rest, {
       mode: lite ? "vega-lite" : "vega",
       ast: true, // interprets expressions: the page's policy allows no eval
@@ -58,6 +59,7 @@
     svg.setAttribute("role", "img");
     svg.setAttribute("aria-label", description);
     place.dataset.drawn = "true";
+    place.style.minHeight = "0";
     return result;
   }
 
@@ -69,12 +71,12 @@
     place.textContent = "This chart cannot be drawn; its numbers are in the table.";
     console.error(error);
   }
+  let queue = Promise.resolve(); // one chart at a time, with a pause in which the page answers
   const near = new IntersectionObserver((entries) => {
-    for (const entry of entries) {
-      if (entry.isIntersecting) {
-        near.unobserve(entry.target);
-        drawChart(entry.target);
-      }
+    for (const { isIntersecting, target } of entries) {
+      if (!isIntersecting) continue;
+      near.unobserve(target);
+      queue = queue.then(() => drawChart(target)).then(() => new Promise((done) => setTimeout(done)));
     }
   }, { rootMargin: "300px" });
 
@@ -136,7 +138,13 @@
         const dx = better(a.x, b.x, lessX), dy = better(a.y, b.y, lessY);
         return a.device === b.device && dx <= 0 && dy <= 0 && (dx < 0 || dy < 0);
       };
-      return rows.map((row) => ({ ...row, front: !rows.some((other) => beats(other, row)) }));
+      const spread = (axis) => Math.max(...rows.map((row) => row[axis])) - Math.min(...rows.map((row) => row[axis]));
+      const [nearX, nearY] = [spread("x") / 100, spread("y") / 50];
+      const same = (a, b) => Math.abs(a.x - b.x) <= nearX && Math.abs(a.y - b.y) <= nearY;
+      const within = (row, place) => rows.slice(0, place).filter((other) => same(other, row)).length;
+      return rows
+        .map((row, place) => ({ ...row, size: 110 * (1 + within(row, place)) ** 1.6, front: !rows.some((other) => beats(other, row)) }))
+        .sort((a, b) => b.size - a.size);
     }
 
     async update() {
@@ -192,7 +200,7 @@
     svg.setAttribute("viewBox", "0 0 10 10");
     svg.setAttribute("aria-hidden", "true");
     const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
-    path.setAttribute("d", paths[SHAPES[index % SHAPES.length]]);
+    path.setAttribute("d", paths[SHAPES[(index + Math.floor(index / SHAPES.length)) % SHAPES.length]]);
     path.style.fill = `var(--series-${index % SHAPES.length})`;
     svg.append(path);
     return svg;

@@ -32,7 +32,7 @@ def accuracy_intervals(candidates: list[CandidateRow], choice: str | None) -> di
     return {
         "data": {"values": rows},
         "width": "container",
-        "height": {"step": 24},
+        "height": 24 * len(rows),
         "layer": [
             {
                 "mark": {"type": "rule", "strokeWidth": 2, "color": "var(--line-strong)"},

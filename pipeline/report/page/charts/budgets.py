@@ -44,6 +44,7 @@ def budgets(verdicts: list[Verdict]) -> dict[str, Any]:
                 "measured": measured,
                 "label": label,
                 "exact": verdict.interval is None,
+                "label_at": max(0.0, shares.get("high", 0.0)),
                 **shares,
             }
         )
@@ -52,11 +53,11 @@ def budgets(verdicts: list[Verdict]) -> dict[str, Any]:
     x_scale = {"domain": [lowest * 1.05, highest], "nice": False, "zero": True}
     tooltip = [{"field": name} for name in ("budget", "limit", "measured", "verdict")]
     y = {"field": "budget", "type": "nominal", "sort": None, "title": None, "axis": {"labelLimit": 170}}
-    x = {"type": "quantitative", "scale": x_scale, "title": "share of the limit used", "axis": {"format": ".0%"}}
+    x = {"type": "quantitative", "scale": x_scale, "title": "share of the limit used", "axis": {"format": ".0%", "tickCount": 5, "labelOverlap": "greedy"}}
     return {
         "data": {"values": rows},
         "width": "container",
-        "height": {"step": 26},
+        "height": 26 * len(rows),
         "layer": [
             {
                 "mark": {"type": "bar", "height": 12, "cornerRadiusEnd": 2, "tooltip": True},
@@ -81,10 +82,6 @@ def budgets(verdicts: list[Verdict]) -> dict[str, Any]:
                 for end in ("low", "high")
             ),
             {
-                "mark": {"type": "text", "align": "left", "dx": 6, "color": "var(--ink)"},
-                "encoding": {"y": y, "x": {"field": "high", **x}, "text": {"field": "label"}},
-            },
-            {
                 "data": {"values": [{"limit": 1, "text": "limit"}]},
                 "layer": [
                     {
@@ -97,6 +94,13 @@ def budgets(verdicts: list[Verdict]) -> dict[str, Any]:
                     },
                 ],
             },
+            *(
+                {
+                    "mark": {"type": "text", "align": "left", "dx": 6, "color": "var(--ink)"} | behind,
+                    "encoding": {"y": y, "x": {"field": "label_at", **x}, "text": {"field": "label"}},
+                }
+                for behind in ({"stroke": "var(--panel)", "strokeWidth": 4}, {})
+            ),
         ],
     }
 

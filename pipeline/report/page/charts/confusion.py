@@ -20,7 +20,7 @@ def confusion(labels: list[str], counts: list[list[int]], errors_max: int) -> di
     colour = {
         "field": "count",
         "type": "quantitative",
-        "scale": {"type": "sqrt", "domain": [0, max(errors_max, 1)], "range": ["var(--panel)", "var(--fail-strong)"]},
+        "scale": {"type": "sqrt", "domain": [0, max(errors_max, 1)], "interpolate": "lab", "range": ["var(--panel)", "var(--fail-strong)"]},
         "legend": None,
     }
     layers: list[dict[str, Any]] = [

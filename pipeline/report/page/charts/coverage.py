@@ -22,17 +22,17 @@ def coverage(tensors: list[TensorCoverage]) -> dict[str, Any]:
                 "range": f"{tensor.low:.4g} to {tensor.high:.4g}",
                 "seen": f"{tensor.seen_low:.4g} to {tensor.seen_high:.4g}",
                 "clipped": tensor.clipped_share,
-                "label": f"{tensor.clipped_share:.2%} clipped" if tensor.clipped_share else "",
+                "label": _clipped(tensor.clipped_share),
                 "clips": bool(tensor.clipped_share),
             }
         )
     y = {"field": "tensor", "type": "nominal", "sort": None, "title": None, "axis": {"labelLimit": 150}}
-    x = {"type": "quantitative", "title": "position in the calibrated range", "scale": {"nice": True}}
+    x = {"type": "quantitative", "title": "position in the calibrated range", "scale": {"nice": True}, "axis": {"tickCount": 6}}
     tooltip = [{"field": "tensor"}, {"field": "range"}, {"field": "seen"}, {"field": "clipped", "format": ".3%"}]
     return {
         "data": {"values": rows},
         "width": "container",
-        "height": {"step": 24},
+        "height": 24 * len(rows),
         "layer": [
             {
                 "mark": {"type": "bar", "height": 14, "color": "var(--band)"},
@@ -54,3 +54,9 @@ def coverage(tensors: list[TensorCoverage]) -> dict[str, Any]:
             },
         ],
     }
+
+
+def _clipped(share: float) -> str:
+    if not share:
+        return ""
+    return "<0.01% clipped" if share < 0.0001 else f"{share:.2%} clipped"

@@ -20,7 +20,7 @@ def histogram(values: Histogram) -> dict[str, Any]:
         {
             "mark": {"type": "bar", "color": "var(--accent)", "binSpacing": 0.5},
             "encoding": {
-                "x": {"field": "from", **x, "axis": {"tickCount": 5, "grid": False}},
+                "x": {"field": "from", **x, "axis": {"tickCount": 5, "grid": False, "offset": 11}},
                 "x2": {"field": "to"},
                 "y": {
                     "field": "count",
@@ -54,11 +54,11 @@ def histogram(values: Histogram) -> dict[str, Any]:
                 {
                     "data": {"sequence": {"start": 0, "stop": lines, "as": "line"}},
                     "transform": [{"calculate": f"{low!r} + datum.line * {step!r}", "as": "x"}],
-                    "mark": {"type": "rule", "color": "var(--open)", "strokeWidth": 0.6, "clip": True},
+                    "mark": {"type": "rule", "color": "var(--open)", "strokeWidth": 0.6},
                     "encoding": {
                         "x": {"field": "x", **x},
-                        "y": {"value": 118},
-                        "y2": {"value": 130},
+                        "y": {"value": 132},
+                        "y2": {"value": 139},
                     },
                 }
             )

@@ -25,7 +25,7 @@ def layer_noise(layers: list[LayerNoise]) -> dict[str, Any]:
     return {
         "data": {"values": rows},
         "width": "container",
-        "height": {"step": 24},
+        "height": 24 * len(rows),
         "layer": [
             {
                 "mark": {"type": "bar", "height": 12, "color": "var(--accent)", "cornerRadiusEnd": 2},

@@ -45,7 +45,7 @@ def operator_time(times: OperatorTimes) -> dict[str, Any]:
     return {
         "data": {"values": rows},
         "width": "container",
-        "height": {"step": 24},
+        "height": 24 * len(rows),
         "layer": [
             {
                 "mark": {"type": "bar", "height": 12, "cornerRadiusEnd": 2},

@@ -7,19 +7,20 @@ from typing import Any
 
 def trend(rows: list[dict[str, Any]], title: str, number_format: str) -> dict[str, Any]:
     """Return the specification of rows {at, group, value, low, high}; at is UTC, low and high may be missing."""
-    x = {"field": "at", "type": "temporal", "title": None, "axis": {"labelOverlap": True, "tickCount": 4}}
-    color = {"field": "group", "type": "nominal", "legend": None}
+    x = {"field": "at", "type": "temporal", "title": None, "axis": {"format": "%d %b %H:%M", "labelOverlap": True, "tickCount": 3}}
+    color = {"field": "group", "type": "nominal", "legend": {"title": None, "orient": "bottom", "columns": 3}}
     y = {"type": "quantitative", "title": None, "scale": {"zero": False, "nice": True}}
+    interval = {
+        "transform": [{"filter": "isValid(datum.low)"}],
+        "mark": {"type": "rule", "strokeWidth": 2, "opacity": 0.6},
+        "encoding": {"x": x, "y": {"field": "low", **y}, "y2": {"field": "high"}, "color": color},
+    }
     return {
         "data": {"values": rows},
         "width": "container",
         "height": 150,
         "layer": [
-            {
-                "transform": [{"filter": "isValid(datum.low)"}],
-                "mark": {"type": "rule", "strokeWidth": 2, "opacity": 0.6},
-                "encoding": {"x": x, "y": {"field": "low", **y}, "y2": {"field": "high"}, "color": color},
-            },
+            *([interval] if any("low" in row for row in rows) else []),
             {
                 "mark": {"type": "line", "strokeWidth": 1.5},
                 "encoding": {"x": x, "y": {"field": "value", **y, "axis": {"format": number_format}}, "color": color},
@@ -30,7 +31,7 @@ def trend(rows: list[dict[str, Any]], title: str, number_format: str) -> dict[st
                     "x": x,
                     "y": {"field": "value", **y},
                     "color": color,
-                    "shape": {"field": "group", "type": "nominal", "legend": {"title": None, "orient": "bottom", "columns": 3}},
+                    "shape": {"field": "group", "type": "nominal", "legend": color["legend"]},
                     "tooltip": [
                         {"field": "group", "title": "target"},
                         {"field": "at", "type": "temporal", "format": "%Y-%m-%d %H:%M"},
@@ -39,5 +40,4 @@ def trend(rows: list[dict[str, Any]], title: str, number_format: str) -> dict[st
                 },
             },
         ],
-        "resolve": {"legend": {"color": "independent", "shape": "independent"}},
     }
