@@ -56,9 +56,7 @@ class Report:
             return self.number
 
 
-def served(
-    project: Project, watch: Watch, target: str, workload: str, port: int, options: dict[str, Any]
-) -> int:
+def served(project: Project, watch: Watch, target: str, workload: str, port: int, options: dict[str, Any]) -> int:
     """Serve the report until Ctrl-C; return 0. Raises RequestError where the port is taken, and BadTarget."""
     path = options["out"] or report_path(project, target, workload, compare=options["compare"])
     report = Report()
@@ -72,7 +70,11 @@ def served(
     server = report_server(report, port)
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True).start()
     host, bound = server.server_address[:2]
-    print(f"http://{host!s}:{bound}/ shows {path.name} and follows {project.artifacts}; Ctrl-C ends it", file=sys.stderr, flush=True)
+    print(
+        f"http://{host!s}:{bound}/ shows {path.name} and follows {project.artifacts}; Ctrl-C ends it",
+        file=sys.stderr,
+        flush=True,
+    )
     try:
         while True:
             time.sleep(POLL_SECONDS)
@@ -118,7 +120,7 @@ def report_server(report: Report, port: int) -> ThreadingHTTPServer:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            if not _is_loopback(self.headers.get("Host", ""), self.server.server_address[1]):
+            if not _is_loopback(self.headers.get("Host", ""), bound):
                 self._answer(421, b"this server answers to 127.0.0.1 and localhost alone\n", "text/plain")
             elif self.path == "/":
                 self._answer(200, report.content, "text/html; charset=utf-8")
@@ -172,6 +174,7 @@ def report_server(report: Report, port: int) -> ThreadingHTTPServer:
             expected="a port on 127.0.0.1 that nothing listens on",
             fix="--port=0 takes any that is free, or end what listens there",
         ) from error
+    bound = server.server_address[1]
     server.daemon_threads = True
     return server
 

@@ -24,7 +24,7 @@ def checked_report_request(
 ) -> ReportRequest:
     """Return what is asked for. Raises RequestError for flags that do not go together, UnknownName for a target."""
     if compare and not target:
-        raise _refused("--compare needs a target", "--compare alone", "the target whose comparison it is", "--target=mobile")
+        raise _refused("--compare needs a target", "--compare alone", "the target that was compared", "--target=mobile")
     if workload and not target:
         raise _refused("--workload needs a target", f"--workload={workload}", "a target, or neither", "--target=mobile")
     if serve and json:

@@ -77,9 +77,7 @@ def _history(project: Project, watch: Watch, path: Path) -> Page:
             watch.note(f"{folder.name} is left out: {error.message}")
     lines, unreadable = read(project.artifacts / HISTORY)
     recipes = {f"{build.workload}/{build.target}": _recipe(project, build) for build in builds}
-    return history_page(
-        builds, lines, recipes=recipes, reports=_reports(project, path), unreadable=unreadable
-    )
+    return history_page(builds, lines, recipes=recipes, reports=_reports(project, path), unreadable=unreadable)
 
 
 def _build(project: Project, watch: Watch, target: str, workload: str, path: Path, *, times: bool) -> Page:
@@ -184,4 +182,4 @@ def _made() -> str:
     from pipeline.documents import SCHEMA_VERSION
 
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return f"Made {now} by invoke report from the documents in artifacts/ (schema {SCHEMA_VERSION}). Nothing is loaded from elsewhere."
+    return f"Made {now} by invoke report from artifacts/ (schema {SCHEMA_VERSION}). Nothing is loaded from elsewhere."

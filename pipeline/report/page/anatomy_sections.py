@@ -37,12 +37,13 @@ def anatomy_sections(anatomy: Anatomy) -> list[Section]:
     """Return the sections in the order in which a build happens."""
 
     def section(part: str, anchor: str, title: str, lead: str, pieces: list[Any]) -> Section:
-        why = anatomy.missing.get(part, "")
+        why, note = anatomy.missing.get(part, ""), anatomy.notes.get(part, "")
+        pieces = [Text(note), *pieces] if note and pieces else pieces
         return Section(anchor, title, lead, pieces, why or ("" if pieces else "this build has none"))
 
     calibration = anatomy.calibration
     return [
-        section("curves", "training", "Training", "Every epoch that the stages recorded.", curve_pieces(anatomy.curves)),
+        section("curves", "training", "Training", "Epoch by epoch, as recorded.", curve_pieces(anatomy.curves)),
         section(
             "confusion",
             "confusion",
@@ -64,7 +65,7 @@ def anatomy_sections(anatomy: Anatomy) -> list[Section]:
             "The band is the range that calibration gave a tensor; the line is what validation samples made of it.",
             coverage_pieces(calibration) if calibration else [],
         ),
-        section("bytes", "bytes", "Where the bytes are", "Every byte of the file, by tensor and kind.", byte_pieces(anatomy)),
+        section("bytes", "bytes", "Where the bytes are", "All of the file by tensor and kind.", byte_pieces(anatomy)),
         section(
             "operator_times",
             "time",
@@ -77,7 +78,7 @@ def anatomy_sections(anatomy: Anatomy) -> list[Section]:
             "histograms",
             "values",
             "Values and the quantization grid",
-            "Counts are drawn by their square root. Upright lines are the ends of the grid, short ones below its values.",
+            "Counts are drawn by their square root. Upright lines end the grid, short ones below are its values.",
             histogram_pieces(anatomy.histograms),
         ),
         section(
@@ -93,9 +94,11 @@ def anatomy_sections(anatomy: Anatomy) -> list[Section]:
 def curve_pieces(stages: list[Curves]) -> list[Any]:
     """Return a chart for each measure that any stage recorded, train and validation together."""
     named = [name.removeprefix("val_") for stage in stages for name in stage.series]
-    charts = []
+    charts: list[Chart] = []
     for measure in sorted(dict.fromkeys(named), key=_curve_order):
-        rows, starts, epoch = [], [], 1
+        rows: list[dict[str, Any]] = []
+        starts: list[dict[str, Any]] = []
+        epoch = 1
         for stage in stages:
             starts.append({"epoch": epoch, "stage": stage.stage})
             for name, series in ((measure, "training"), (f"val_{measure}", "validation")):
@@ -115,7 +118,9 @@ def curve_pieces(stages: list[Curves]) -> list[Any]:
             numbers=frozenset({2, 3}),
         )
         charts.append(
-            Chart(f"curve-{len(charts)}", title, curves(rows, starts), f"{title} over the epochs of training", table, 220)
+            Chart(
+                f"curve-{len(charts)}", title, curves(rows, starts), f"{title} over the epochs of training", table, 220
+            )
         )
     return [Charts(charts)] if charts else []
 
@@ -224,7 +229,9 @@ def byte_pieces(anatomy: Anatomy) -> list[Any]:
     total = sum(piece.bytes for piece in pieces)
     kinds = {kind: sum(piece.bytes for piece in pieces if piece.kind == kind) for kind in KINDS}
     rest = pieces[LISTED_MAX:]
-    rows = [(p.name, p.layer, p.kind, f"{p.bytes:,}", f"{p.bytes / total:.1%}") for p in pieces[:LISTED_MAX]]
+    rows: list[tuple[str, ...]] = [
+        (p.name, p.layer, p.kind, f"{p.bytes:,}", f"{p.bytes / total:.1%}") for p in pieces[:LISTED_MAX]
+    ]
     if rest:
         size = sum(piece.bytes for piece in rest)
         rows.append((f"{len(rest)} smaller ones", "", "", f"{size:,}", f"{size / total:.1%}"))
@@ -271,7 +278,7 @@ def _graph_lead(anatomy: Anatomy) -> str:
     if not anatomy.graph:
         return ""
     if floats:
-        return f"{len(floats)} float leftovers keep the file from being full-integer: red, in a double frame, marked FLOAT."
+        return f"Float leftovers, {len(floats)}: red, in a double frame, marked FLOAT. The file is not full-integer."
     return "Operators in order of execution with shape and number formats. No float leftovers."
 
 
@@ -337,6 +344,4 @@ def noise_pieces(anatomy: Anatomy) -> list[Any]:
         "Error of each layer, the worst first",
         numbers=frozenset({2, 3, 4}),
     )
-    return [
-        Chart("layer-noise", "Noise by layer", layer_noise(layers), "Error by layer", table, 24 * len(layers) + 50)
-    ]
+    return [Chart("layer-noise", "Noise by layer", layer_noise(layers), "Error by layer", table, 24 * len(layers) + 50)]

@@ -24,7 +24,7 @@ def build_page(build: BuildDocument, anatomy: Anatomy, links: list[Link] | None 
             "" if build.verdicts else "the target has no budgets",
         ),
         *anatomy_sections(anatomy),
-        Section("provenance", "Provenance", "What the file was made from, and how to make it again.", provenance(build)),
+        Section("provenance", "Provenance", "What the file was made from.", provenance(build)),
     ]
     return Page(
         title=f"{build.workload} for {build.target}",
@@ -46,12 +46,14 @@ def figures(build: BuildDocument) -> list[tuple[str, str, str]]:
         detail = "test split" + (f", float32 {in_words(build.metric, before)}" if before is not None else "")
         found.append((build.metric.replace("_", " "), in_words(build.metric, build.scores[build.metric]), detail))
     if latency := build.latency:
-        low, high = latency.p50_us_interval
-        found.append(("median latency", f"{latency.p50_us:,.1f} µs", f"{low:,.1f} – {high:,.1f} on {latency.device.name}"))
+        (low, high), on = latency.p50_us_interval, latency.device.name
+        found.append(("median latency", f"{latency.p50_us:,.1f} µs", f"{low:,.1f} – {high:,.1f} on {on}"))
         if latency.speedup:
             found.append(("speed-up", f"{latency.speedup.value:.2f}×", "over the float32 file"))
     if build.device.memory_bytes:
-        found.append(("memory", f"{build.device.memory_bytes.value / 1e6:,.2f} MB", "over the process without the file"))
+        found.append(
+            ("memory", f"{build.device.memory_bytes.value / 1e6:,.2f} MB", "over the process without the file")
+        )
     return found
 
 
@@ -72,7 +74,10 @@ def provenance(build: BuildDocument) -> list[Any]:
         ("seed", str(build.seed)),
         ("workload", build.workload_file or build.workload),
         ("measured at", build.device.measured_at + (" (reused)" if build.device.reused else "")),
-        *((name, f"{number(one.value)}{' (estimate)' if one.estimated else ''}") for name, one in build.device.figures.items()),
+        *(
+            (name, f"{number(one.value)}{' (estimate)' if one.estimated else ''}")
+            for name, one in build.device.figures.items()
+        ),
     ]
     lines = [line.partition(" ") for line in device_lines(build.latency, build.device)]
     return [

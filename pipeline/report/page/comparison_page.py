@@ -24,11 +24,14 @@ def comparison_page(document: CompareDocument, links: list[Link] | None = None) 
     chosen = next((row for row in rows if row.name == choice), None)
     told = words(document.verdict, document.choice_verdicts)
     quick = " Trainings were shortened (--quick): the numbers are of a trial." if document.quick else ""
+    points = [_point(row, choice) for row in rows]
     sections = [
         Section(
             "choice",
             "The choice",
-            f"{choice}: the smallest that fits the target, keeps its budgets and loses no accuracy that shows." if chosen else "",
+            f"{choice}: the smallest that fits the target, keeps its budgets and loses no accuracy that shows."
+            if chosen
+            else "",
             _choice(chosen, document),
             "" if chosen else "no candidate fits the target",
         ),
@@ -36,12 +39,19 @@ def comparison_page(document: CompareDocument, links: list[Link] | None = None) 
             "front",
             "Size, accuracy and latency",
             "All files were measured in the same processes. Point at one for its recipe; click it to see it alone.",
-            [Front("comparison", [_point(row, choice) for row in rows], pareto([row.name for row in rows]), COMPARED_AXES)],
+            [
+                Front(
+                    "comparison",
+                    points,
+                    pareto([row.name for row in rows]),
+                    COMPARED_AXES,
+                )
+            ],
         ),
         Section(
             "accuracy",
             "Accuracy",
-            "Circles: validation, with 95% intervals, which chooses. Diamonds: test, which is reported and chooses nothing.",
+            "Circles: validation, with 95% intervals, which chooses. Diamonds: test, which chooses nothing.",
             [
                 Chart(
                     "accuracy-intervals",
@@ -130,7 +140,19 @@ def _accuracy_table(rows: list[CandidateRow], reference: str) -> Table:
 
 def _measures(rows: list[CandidateRow]) -> Table:
     return Table(
-        ("technique", "bytes", "deflated", "p50 µs", "95% interval", "p90 µs", "memory", "zeros", "MACs", "verdict", "note"),
+        (
+            "technique",
+            "bytes",
+            "deflated",
+            "p50 µs",
+            "95% interval",
+            "p90 µs",
+            "memory",
+            "zeros",
+            "MACs",
+            "verdict",
+            "note",
+        ),
         [
             (
                 row.name,

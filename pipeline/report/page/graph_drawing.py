@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from pipeline.anatomy.document import GraphNode
 
@@ -102,7 +102,7 @@ def _box(node: GraphNode, place: Place) -> Markup:
     for line, (text, style) in enumerate(((node.name, "name"), (node.layer, "layer"), (f"{shape}  {dtypes}", "shape"))):
         cut = text if len(text) <= 42 else f"{text[:41]}…"
         parts.append(
-            Markup('<text class="{}" x="{:g}" y="{:g}">{}</text>').format(style, x + 10, y + 18 + 15 * line, escape(cut))
+            Markup('<text class="{}" x="{:g}" y="{:g}">{}</text>').format(style, x + 10, y + 18 + 15 * line, cut)
         )
     return Markup("").join([*parts, Markup("</g>")])
 

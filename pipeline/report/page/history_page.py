@@ -54,7 +54,7 @@ def history_page(
             [Front("history", points, pareto(groups), AXES)] if points else [],
             "" if points else "there are no measurements",
         ),
-        Section("trends", "Trends", "Every measurement in the history; whiskers are 95% intervals.", trends(measured), other),
+        Section("trends", "Trends", "All measurements; whiskers are 95% intervals.", trends(measured), other),
         Section(
             "provenance",
             "Provenance",
@@ -73,13 +73,17 @@ def _words(counts: dict[str, int], total: int) -> str:
     if not total:
         return "there is no finished build."
     told = [f"{counts[name]} {name}" for name in ("fail", "inconclusive") if counts[name]]
-    return f"{counts['pass']} of {total} targets keep every budget that binds" + (f"; {', '.join(told)}." if told else ".")
+    return f"{counts['pass']} of {total} targets keep every budget that binds" + (
+        f"; {', '.join(told)}." if told else "."
+    )
 
 
 def _card(build: BuildDocument, reports: dict[str, Link]) -> Card:
     key = f"{build.workload}/{build.target}"
     link = reports.get(key)
-    facts = [(name, f"{value} ({detail})" if name == "median latency" else value) for name, value, detail in figures(build)]
+    facts = [
+        (name, f"{value} ({detail})" if name == "median latency" else value) for name, value, detail in figures(build)
+    ]
     chart, *table = budget_pieces(build.verdicts, f"{build.workload}-{build.target}") or [None]
     told = words(build.verdict, build.verdicts)
     pieces = [*([chart] if chart else []), *([Folded(f"Budgets: {told}", table)] if table else [])]
@@ -91,10 +95,10 @@ def front_points(
 ) -> list[dict[str, Any]]:
     """Return a point for each file and device of the history, the last measurement of each."""
     current = {build.sha256 for build in builds}
-    last: dict[tuple[str | None, ...], HistoryLine] = {}
+    last: dict[tuple[str | None, str | None, str, str], HistoryLine] = {}
     for line in lines:
         last[line.workload, line.target, line.sha256, line.device.name] = line
-    points = []
+    points: list[dict[str, Any]] = []
     for (workload, target, sha256, device), line in last.items():
         now = sha256 in current
         values: dict[str, float | None] = {
@@ -120,6 +124,7 @@ def front_points(
 def trends(lines: list[HistoryLine]) -> list[Any]:
     """Return a chart for each measure that the history has."""
     charts = []
+    groups = sorted({line.target or "other files" for line in lines})
     for field, title, form in TRENDS:
         rows = []
         for line in lines:
@@ -129,7 +134,7 @@ def trends(lines: list[HistoryLine]) -> list[Any]:
                 value, ends = value.value, (value.low, value.high)
             if value is not None:
                 group = line.target or "other files"
-                row = {"at": line.at, "group": group, "value": value}
+                row: dict[str, Any] = {"at": line.at, "group": group, "value": value}
                 rows.append(row | ({"low": ends[0], "high": ends[1]} if ends else {}))
         table = Table(
             ("target", "at", title),
@@ -139,7 +144,5 @@ def trends(lines: list[HistoryLine]) -> list[Any]:
         )
         if rows:
             description = f"{title} of each target over time"
-            charts.append(Chart(f"trend-{field}", title, trend(rows, title, form), description, table, 210))
+            charts.append(Chart(f"trend-{field}", title, trend(rows, title, form, groups), description, table, 210))
     return [Charts(charts)] if charts else []
-
-

@@ -43,7 +43,9 @@ def budget_table(verdicts: list[Verdict]) -> Table:
                 verdict.metric,
                 number(verdict.limit),
                 "—" if verdict.measured is None else number(verdict.measured),
-                "exact" if verdict.interval is None else f"{number(verdict.interval[0])} – {number(verdict.interval[1])}",
+                "exact"
+                if verdict.interval is None
+                else f"{number(verdict.interval[0])} – {number(verdict.interval[1])}",
                 verdict.verdict,
                 verdict.note,
             )

@@ -41,14 +41,18 @@ def page_html(page: Page, made: str, *, live: bool = False) -> str:
         "live": EVENTS if live else "",
     }
     scripts = [asset(name) for name in (*LIBRARIES, "page.js")]
-    return _environment().get_template("page.html").render(
-        page=page,
-        made=made,
-        policy=content_security_policy(scripts, live=live),
-        styles=asset("page.css"),
-        scripts=scripts,
-        data=embedded_json(data),
-        has_charts=bool(data["charts"] or data["fronts"]),
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            page=page,
+            made=made,
+            policy=content_security_policy(scripts, live=live),
+            styles=asset("page.css"),
+            scripts=scripts,
+            data=embedded_json(data),
+            has_charts=bool(data["charts"] or data["fronts"]),
+        )
     )
 
 

@@ -20,7 +20,12 @@ def accuracy_intervals(candidates: list[CandidateRow], choice: str | None) -> di
         for row in candidates
     ]
     y = {"field": "name", "type": "nominal", "sort": None, "title": None, "axis": {"labelLimit": 130}}
-    x = {"type": "quantitative", "title": "accuracy", "scale": {"zero": False}, "axis": {"format": ".1%", "tickCount": 5}}
+    x = {
+        "type": "quantitative",
+        "title": "accuracy",
+        "scale": {"zero": False},
+        "axis": {"format": ".1%", "tickCount": 5},
+    }
     tooltip = [
         {"field": "name"},
         {"field": "validation", "format": ".2%"},

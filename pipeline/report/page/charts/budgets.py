@@ -30,7 +30,7 @@ def used_share(verdict: Verdict) -> tuple[float, float, float] | None:
 
 def budgets(verdicts: list[Verdict]) -> dict[str, Any]:
     """Return the specification; budgets of which nothing was measured have a name and no bar."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for verdict in verdicts:
         used = used_share(verdict)
         shares = dict(zip(("used", "low", "high"), (_shown(share) for share in used), strict=True)) if used else {}
@@ -49,11 +49,16 @@ def budgets(verdicts: list[Verdict]) -> dict[str, Any]:
             }
         )
     lowest = min([0.0, *(row["low"] for row in rows if "low" in row)])
-    highest = max([1.2, *(row["high"] * 1.12 for row in rows if "high" in row)])
+    highest = max([1.3, *(row["high"] * 1.25 for row in rows if "high" in row)])
     x_scale = {"domain": [lowest * 1.05, highest], "nice": False, "zero": True}
     tooltip = [{"field": name} for name in ("budget", "limit", "measured", "verdict")]
     y = {"field": "budget", "type": "nominal", "sort": None, "title": None, "axis": {"labelLimit": 170}}
-    x = {"type": "quantitative", "scale": x_scale, "title": "share of the limit used", "axis": {"format": ".0%", "tickCount": 5, "labelOverlap": "greedy"}}
+    x = {
+        "type": "quantitative",
+        "scale": x_scale,
+        "title": "share of the limit used",
+        "axis": {"format": ".0%", "tickCount": 5, "labelOverlap": "greedy"},
+    }
     return {
         "data": {"values": rows},
         "width": "container",

@@ -17,10 +17,16 @@ def confusion(labels: list[str], counts: list[list[int]], errors_max: int) -> di
     x = {"field": "column", "type": "ordinal", "title": "answer", "axis": _names(labels, "top")}
     y = {"field": "row", "type": "ordinal", "title": "true class", "axis": _names(labels, "left")}
     tooltip = [{"field": name} for name in ("true", "answer", "count")]
+    shades = ["var(--panel)", "var(--fail-strong)"]
     colour = {
         "field": "count",
         "type": "quantitative",
-        "scale": {"type": "sqrt", "domain": [0, max(errors_max, 1)], "interpolate": "lab", "range": ["var(--panel)", "var(--fail-strong)"]},
+        "scale": {
+            "type": "sqrt",
+            "domain": [0, max(errors_max, 1)],
+            "interpolate": "lab",
+            "range": shades,
+        },
         "legend": None,
     }
     layers: list[dict[str, Any]] = [
@@ -63,7 +69,9 @@ def _names(labels: list[str], orient: str) -> dict[str, Any]:
 
 def _expression_string(text: str) -> str:
     """Return a literal of Vega's expression language: whatever is in a label, it stays one string."""
-    return "'" + "".join(c if c.isalnum() or c in " -_" else "".join(f"\\u{u:04x}" for u in _units(c)) for c in text) + "'"
+    return (
+        "'" + "".join(c if c.isalnum() or c in " -_" else "".join(f"\\u{u:04x}" for u in _units(c)) for c in text) + "'"
+    )
 
 
 def _units(character: str) -> list[int]:

@@ -27,7 +27,12 @@ def coverage(tensors: list[TensorCoverage]) -> dict[str, Any]:
             }
         )
     y = {"field": "tensor", "type": "nominal", "sort": None, "title": None, "axis": {"labelLimit": 150}}
-    x = {"type": "quantitative", "title": "position in the calibrated range", "scale": {"nice": True}, "axis": {"tickCount": 6}}
+    x = {
+        "type": "quantitative",
+        "title": "position in the calibrated range",
+        "scale": {"nice": True},
+        "axis": {"tickCount": 6},
+    }
     tooltip = [{"field": "tensor"}, {"field": "range"}, {"field": "seen"}, {"field": "clipped", "format": ".3%"}]
     return {
         "data": {"values": rows},

@@ -10,7 +10,13 @@ def curves(rows: list[dict[str, Any]], starts: list[dict[str, Any]], number_form
 
     rows: {epoch, value, series, stage}, epoch counted over all stages. starts: {epoch, stage}, where each begins.
     """
-    x = {"field": "epoch", "type": "quantitative", "title": "epoch", "scale": {"zero": False, "nice": False}, "axis": {"tickMinStep": 1, "grid": False}}
+    x = {
+        "field": "epoch",
+        "type": "quantitative",
+        "title": "epoch",
+        "scale": {"zero": False, "nice": False},
+        "axis": {"tickMinStep": 1, "grid": False},
+    }
     y = {
         "field": "value",
         "type": "quantitative",

@@ -14,7 +14,11 @@ def layer_noise(layers: list[LayerNoise]) -> dict[str, Any]:
         for rank, one in enumerate(layers, 1)
     ]
     y = {"field": "layer", "type": "nominal", "sort": None, "title": None, "axis": {"labelLimit": 150}}
-    x = {"type": "quantitative", "title": "noise as a share of the signal's power", "axis": {"format": "~e", "tickCount": 5}}
+    x = {
+        "type": "quantitative",
+        "title": "noise as a share of the signal's power",
+        "axis": {"format": "~e", "tickCount": 5},
+    }
     tooltip = [
         {"field": "layer"},
         {"field": "operator"},

@@ -43,7 +43,11 @@ def pareto(groups: list[str]) -> dict[str, Any]:
                 "encoding": {
                     "x": {**x, **axis},
                     "y": {**y, **axis},
-                    "size": {"field": "size", "type": "quantitative", "scale": None},  # equal points lie within each other
+                    "size": {
+                        "field": "size",
+                        "type": "quantitative",
+                        "scale": None,
+                    },  # equal points lie within each other
                     "color": color,
                     "fill": {
                         "condition": {"test": "datum.front", **color},

@@ -16,7 +16,9 @@ def treemap(pieces: list[FileBytes]) -> dict[str, Any]:
     kept = sorted(pieces, key=lambda piece: -piece.bytes)
     rest = kept[PIECES_MAX:]
     total = sum(piece.bytes for piece in pieces) or 1
-    leaves = [(piece.name, piece.layer, piece.kind, piece.bytes) for piece in kept[:PIECES_MAX]]
+    leaves: list[tuple[str, str, str, int]] = [
+        (piece.name, piece.layer, piece.kind, piece.bytes) for piece in kept[:PIECES_MAX]
+    ]
     for kind in KINDS:
         if more := [piece.bytes for piece in rest if piece.kind == kind]:
             leaves.append((f"{len(more)} smaller ones", "", kind, sum(more)))

@@ -5,10 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 
-def trend(rows: list[dict[str, Any]], title: str, number_format: str) -> dict[str, Any]:
-    """Return the specification of rows {at, group, value, low, high}; at is UTC, low and high may be missing."""
-    x = {"field": "at", "type": "temporal", "title": None, "axis": {"format": "%d %b %H:%M", "labelOverlap": True, "tickCount": 3}}
-    color = {"field": "group", "type": "nominal", "legend": {"title": None, "orient": "bottom", "columns": 3}}
+def trend(rows: list[dict[str, Any]], title: str, number_format: str, groups: list[str]) -> dict[str, Any]:
+    """Return the specification of rows {at, group, value, low, high}; at is UTC, low and high may be missing.
+
+    groups: all names that any of the charts has, so that each has one colour throughout.
+    """
+    x = {
+        "field": "at",
+        "type": "temporal",
+        "title": None,
+        "axis": {"format": "%d %b %H:%M", "labelOverlap": True, "tickCount": 3},
+    }
+    legend = {"title": None, "orient": "bottom", "columns": 3, "symbolOpacity": 1}
+    color = {"field": "group", "type": "nominal", "scale": {"domain": groups}, "legend": legend}
     y = {"type": "quantitative", "title": None, "scale": {"zero": False, "nice": True}}
     interval = {
         "transform": [{"filter": "isValid(datum.low)"}],
@@ -31,7 +40,7 @@ def trend(rows: list[dict[str, Any]], title: str, number_format: str) -> dict[st
                     "x": x,
                     "y": {"field": "value", **y},
                     "color": color,
-                    "shape": {"field": "group", "type": "nominal", "legend": color["legend"]},
+                    "shape": color,
                     "tooltip": [
                         {"field": "group", "title": "target"},
                         {"field": "at", "type": "temporal", "format": "%Y-%m-%d %H:%M"},
