@@ -38,7 +38,8 @@ def seconds(project: Path, *arguments: str) -> float:
 
 
 def show(name: str, values: list[float], unit: str) -> None:
-    print(f"{name:<44} {statistics.median(values):8.3f} {unit} ({min(values):.3f}–{max(values):.3f}), {len(values)} runs")
+    around = f"({min(values):.3f}–{max(values):.3f})"
+    print(f"{name:<44} {statistics.median(values):8.3f} {unit} {around}, {len(values)} runs")
 
 
 def times(project: Path, runs: int) -> None:
@@ -102,7 +103,8 @@ def live(project: Path, runs: int) -> None:
 
 
 def idle(project: Path, watched_seconds: float = 20.0) -> None:
-    server = subprocess.Popen([*INVOKE, "report", "--serve", "--port=0"], cwd=project, stderr=subprocess.PIPE, text=True)
+    command = [*INVOKE, "report", "--serve", "--port=0"]
+    server = subprocess.Popen(command, cwd=project, stderr=subprocess.PIPE, text=True)
     assert server.stderr
     server.stderr.readline()
     time.sleep(1)

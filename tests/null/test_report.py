@@ -58,9 +58,7 @@ def test_an_empty_project_has_a_report_that_says_so(project: Project) -> None:
         (("--serve", "--port=abc"), "--port is not a port"),
     ],
 )
-def test_what_cannot_be_shown_is_refused(
-    project: Project, arguments: tuple[str, ...], told: str
-) -> None:
+def test_what_cannot_be_shown_is_refused(project: Project, arguments: tuple[str, ...], told: str) -> None:
     assert told in project.run("report", *arguments, expect=2).stderr
 
 

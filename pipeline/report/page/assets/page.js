@@ -242,7 +242,7 @@
   for (const element of document.querySelectorAll("[data-front]")) {
     const front = new Front(element);
     fronts.push(front);
-    front.update();
+    requestIdleCallback(() => front.update(), { timeout: 400 }); // what is in the window goes first
   }
   for (const place of places) near.observe(place);
 
