@@ -17,6 +17,7 @@ from pipeline.report.page.comparison_page import comparison_page
 from pipeline.report.page.history_page import history_page
 from pipeline.report.page.page import page_html
 from pipeline.report.page.pieces import Page, charts_of
+from tests.null.cli import Project
 
 if not CHROMIUM.is_file():  # continuous integration installs it: .ci/devices/browser.sh
     pytest.skip("there is no /usr/bin/chromium: apt-get install chromium", allow_module_level=True)
@@ -248,3 +249,19 @@ def test_specifications_fit_the_schema_of_vega_lite(visitor: Visitor, reports: d
             }"""
         )
         assert warned == []
+
+
+def test_a_served_page_reloads_while_a_build_runs(visitor: Visitor, tmp_path: Path) -> None:
+    project = Project.create(tmp_path)
+    server = project.start("report", "--serve", "--port=0")
+    try:
+        address = re.search(r"http://127\.0\.0\.1:\d+/", server.stderr.readline())  # type: ignore[union-attr]
+        assert address
+        with visitor.at(address[0]) as page:
+            assert "nothing has been built here" in page.locator("main").inner_text()
+            assert page.locator("#live").inner_text() == "live"
+            project.build()
+            page.wait_for_selector("h3:has-text('grey for null')")
+    finally:
+        server.kill()
+        server.communicate()
