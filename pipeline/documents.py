@@ -401,6 +401,17 @@ class CheckDocument(Document):
     possible: bool = Field(description="True when every target that was asked for can be built for.")
 
 
+class ReportDocument(Document):
+    """What `invoke report --json` prints."""
+
+    kind: Literal["history", "build", "comparison"] = Field(description="What the report is about.")
+    path: str = Field(description="The HTML file, relative to the project if it lies there.")
+    bytes: int = Field(description="Size of the file.")
+    sha256: str = Field(description="SHA-256 of the file.")
+    verdict: str = Field(description="pass, fail or inconclusive; of a history the worst of its builds.")
+    missing: dict[str, str] = Field(description="Parts that cannot be shown, by name, and why.")
+
+
 class CleanDocument(Document):
     """What `invoke clean --json` prints."""
 

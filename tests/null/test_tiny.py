@@ -521,6 +521,7 @@ def test_list_is_quick_because_it_imports_little(project: Project) -> None:
         *(
             "compare",
             "sensitivity",
+            "report",
             "new",
             "data",
             "check",
