@@ -31,7 +31,14 @@ def cut(model: Path, folder: Path, cuts_max: int) -> dict[str, Any]:
     return cut_model(model, folder, cuts_max)
 
 
-TASKS: dict[str, Callable[..., Any]] = {"inspect": inspect, "cut": cut}
+def dissect(model: Path, folder: Path) -> dict[str, Any]:
+    """Return the Dissection as JSON's types."""
+    from pipeline.anatomy.dissect import dissect as dissect_model
+
+    return dissect_model(model, folder).model_dump(mode="json")
+
+
+TASKS: dict[str, Callable[..., Any]] = {"inspect": inspect, "cut": cut, "dissect": dissect}
 
 
 def main(folder: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.files import sha256_of
-from pipeline.project import Project
+from pipeline.project import BENCHMARK, Project
 from pipeline.runner import find_runner
 from pipeline.store import key_of
 from pipeline.target import Target
@@ -53,7 +53,7 @@ def measured(
     settings = settings_of(target, outputs=False, runner=runner)
     record = {
         "format": 3,
-        "step": "benchmark",
+        "step": BENCHMARK,
         "workload": workload.name if workload else None,
         "model": sha256_of(model),
         "baseline": sha256_of(baseline) if baseline else None,

@@ -131,7 +131,7 @@ def _bench_file(model: Path, target: str, project: Project, watch: Watch, option
                 device=with_energy(found, settings, model, project),
                 verdicts=[],
                 verdict="pass",
-                profile=_operator_times(settings, model, project, watch) if options.profile else None,
+                profile=timed_operators(settings, model, project, watch) if options.profile else None,
             )
         )
     return results
@@ -191,7 +191,7 @@ def _bench_built(
             device=with_energy(found, target, model, project),
             verdicts=judged,
             verdict=overall(judged),
-            profile=_operator_times(target, model, project, watch) if options.profile else None,
+            profile=timed_operators(target, model, project, watch) if options.profile else None,
         )
         if target.threads == own.threads:
             write_whole(folder / BENCH_DOCUMENT, result.model_dump_json(indent=2) + "\n")
@@ -215,7 +215,7 @@ def with_energy(found: Measurement, target: Target, model: Path, project: Projec
     return device_record(found, target.measured_by)
 
 
-def _operator_times(target: Target, model: Path, project: Project, watch: Watch) -> OperatorTimes | None:
+def timed_operators(target: Target, model: Path, project: Project, watch: Watch) -> OperatorTimes | None:
     """Return the estimated time of each operator; None, with a note, where the device gives no times."""
     from pipeline.machine_lock import benchmarking
     from pipeline.operator_times import operator_times

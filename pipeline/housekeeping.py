@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Literal
 from pipeline.errors import PipelineError, RequestError
 from pipeline.explain import previous_keys
 from pipeline.project import (
+    ANATOMY,
     ARTIFACT,
     BENCH_DOCUMENT,
+    BENCHMARK,
     BUILD_DOCUMENT,
     COMPARE_DOCUMENT,
     COMPARE_FOLDER,
+    OPERATOR_TIMES,
     SENSITIVITY_FILES,
     Project,
     built_folders,
@@ -102,8 +105,9 @@ def _gc(project: Project) -> tuple[list[str], int]:
     known = {key: document for key in project.store.entries() if (document := project.store.peek(key))}
     files = [known[key]["facts"].get("file", {}) for key in used & known.keys()]
     hashes = {file["sha256"] for file in files if "sha256" in file}
-    for key, document in known.items():  # the stored measurements of the files that are kept
-        if document["record"].get("step") == "benchmark" and document["record"].get("model") in hashes:
+    for key, document in known.items():  # what is measured and known of the files that are kept
+        of_a_file = document["record"].get("step") in (BENCHMARK, ANATOMY, OPERATOR_TIMES)
+        if of_a_file and document["record"].get("model") in hashes:
             used.add(key)
     return project.store.gc(used)
 

@@ -145,13 +145,13 @@ def inspect_file(path: Path) -> Inspection:
             tensor = graph.tensors[index]
             if tensor.is_float:
                 float_tensors.append(_label(number, "tensor", index, tensor.name))
-            if tensor.data is not None and _is_weight(tensor):
+            if tensor.data is not None and is_weight(tensor):
                 weights[tensor.buffer] += tensor.elements
                 weight_bytes[tensor.buffer] = tensor.data.size
         parameters |= weights
-        sources = _constant_sources(graph)
+        sources = constant_sources(graph)
         for index, operator in enumerate(graph.operators):
-            found = _kernels(operator, graph, sources)
+            found = kernels_of(operator, graph, sources)
             for tensor in found:
                 kernels.setdefault(tensor.buffer, (operator.name, tensor))
             operators.append(_operator_facts(number, index, operator, graph, found))
@@ -208,11 +208,12 @@ def _used(graph: Subgraph) -> set[int]:
     return used - {-1}
 
 
-def _is_weight(tensor: Tensor) -> bool:
+def is_weight(tensor: Tensor) -> bool:
+    """Whether a constant that an operator reads is learned, by its form."""
     return bool(tensor.shape and tensor.element_bits and (tensor.is_float or tensor.quantized))
 
 
-def _constant_sources(graph: Subgraph) -> dict[int, int]:
+def constant_sources(graph: Subgraph) -> dict[int, int]:
     """Return, for each tensor that is a constant in another encoding, the constant's own index."""
     sources: dict[int, int] = {}
     for operator in graph.operators:
@@ -223,11 +224,12 @@ def _constant_sources(graph: Subgraph) -> dict[int, int]:
     return sources
 
 
-def _kernels(operator: Operator, graph: Subgraph, sources: dict[int, int]) -> list[Tensor]:
+def kernels_of(operator: Operator, graph: Subgraph, sources: dict[int, int]) -> list[Tensor]:
+    """Return an operator's kernels; `sources` are the graph's `constant_sources`."""
     if operator.name not in MULTIPLY_ACCUMULATE:
         return []
     read = [graph.tensors[sources.get(index, index)] for index in operator.inputs if index >= 0]
-    return [tensor for tensor in read if tensor.data is not None and len(tensor.shape) > 1 and _is_weight(tensor)]
+    return [tensor for tensor in read if tensor.data is not None and len(tensor.shape) > 1 and is_weight(tensor)]
 
 
 def _operator_facts(
@@ -300,7 +302,7 @@ def _kernel_facts(operator: str, tensor: Tensor) -> KernelFacts:
 
 def _peak_activation_bytes(graph: Subgraph) -> int:
     """Return the largest sum of the sizes of tensors that are alive at one operator."""
-    decoded = _constant_sources(graph)
+    decoded = constant_sources(graph)
     last_read = {index: at for at, operator in enumerate(graph.operators) for index in operator.inputs}
     last_read.update(dict.fromkeys(graph.outputs, len(graph.operators)))
     place: dict[int, int] = {}  # the tensor in whose memory this one lies

@@ -44,7 +44,7 @@ def layer_errors(float_file: Path, quantized_file: Path, samples: np.ndarray) ->
 
     samples: float32 [n, *input_shape]. Raises StepFailed when the two files are not of one model.
     """
-    pairs = _pairs(float_file, quantized_file)
+    pairs = matched_operators(float_file, quantized_file)
     alone = [lone_operator(float_file, first) for first, _ in pairs]
     whole, own = [_Noise() for _ in pairs], [_Noise() for _ in pairs]
     both = zip(activations(float_file, samples), activations(quantized_file, samples), strict=True)
@@ -75,7 +75,7 @@ class _Noise:
         return self.noise / self.signal if self.signal else 0.0
 
 
-def _pairs(float_file: Path, quantized_file: Path) -> list[tuple[NamedOperator, NamedOperator]]:
+def matched_operators(float_file: Path, quantized_file: Path) -> list[tuple[NamedOperator, NamedOperator]]:
     """Return the operators of both files that compute the same, by their order or else by their outputs' names."""
     ours, theirs = (
         [operator for operator in named_operators(path) if operator.kind not in CONVERSIONS]

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 ARTIFACT, BUILD_DOCUMENT, BENCH_DOCUMENT = "model.tflite", "build.json", "bench.json"
 COMPARE_FOLDER, COMPARE_DOCUMENT = "compare", "compare.json"
+# Steps, in the store's records, of what is kept of a built file.
+BENCHMARK, ANATOMY, OPERATOR_TIMES, FLOAT_TWIN = "benchmark", "anatomy", "operator_times", "float_twin"
 SENSITIVITY_FILES = tuple(f"sensitivity.{suffix}" for suffix in ("json", "toml", "png", "svg"))
 
 

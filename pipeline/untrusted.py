@@ -33,15 +33,15 @@ def inspect_untrusted(path: Path) -> Inspection:
             return Inspection.model_validate(answer)
 
 
-def ask(task: str, path: Path, folder: Path, **options: Any) -> tuple[Any, str]:
+def ask(task: str, path: Path, folder: Path, *, limits: Settings | None = None, **options: Any) -> tuple[Any, str]:
     """Let a child do a task of `_untrusted_child.py` on the file; return its answer and its log.
 
-    folder: absolute; the child can write there and nowhere else.
+    folder: absolute; the child can write there and nowhere else. limits: None where the file is only read.
     """
     if not path.is_file():
         read_model(path)  # says what it is, and reads nothing
     size = path.stat().st_size / 1e6
-    limits = Settings(
+    limits = limits or Settings(
         resident_megabytes=round(MEGABYTES + MEGABYTES_A_MEGABYTE * size),
         seconds=SECONDS + SECONDS_A_MEGABYTE * size,
     )

@@ -64,7 +64,7 @@ class TensorCoverage(_Part):
     high: float = Field(description="Highest real value that it can hold.")
     seen_low: float = Field(description="Lowest value of the float32 file's tensor over the samples.")
     seen_high: float = Field(description="Highest of them.")
-    clipped_share: float = Field(description="Share of those values beyond the range, 0 to 1.")
+    clipped_share: float = Field(description="Share of those values more than half a step beyond the range, 0 to 1.")
 
 
 class CalibrationCoverage(_Part):
@@ -103,14 +103,17 @@ class Histogram(_Part):
     name: str = Field(description="The layer.")
     kind: Literal["weights", "activations"] = Field(description="What is counted.")
     edges: list[float] = Field(description="Edges of the bins, one more than counts, real values.")
-    counts: list[int] = Field(description="Values in each bin: float32 file's values where the files can be matched.")
+    counts: list[int] = Field(
+        description="Values in each bin: of weights the file's own, of activations the float32 file's where the two "
+        "can be matched, else its own."
+    )
     grid_low: float | None = Field(description="Lowest value of the quantization grid; null for a float tensor.")
     grid_high: float | None = Field(description="Highest value of the grid.")
     grid_step: float | None = Field(description="Distance of two values; of several scales, the largest.")
 
 
 class LayerNoise(_Part):
-    """The error that quantization puts into a layer's output."""
+    """The error that quantization puts into a layer's output, against the float32 file."""
 
     layer: str = Field(description="The layer.")
     operator: str = Field(description="Builtin name of the operator.")
@@ -132,4 +135,5 @@ class Anatomy(_Part):
     histograms: list[Histogram] = Field([], description="Weights and activations, layer by layer.")
     layer_noise: list[LayerNoise] = Field([], description="The worst first, by own noise.")
     operator_times: OperatorTimes | None = Field(None, description="Estimates; null where they were not asked for.")
-    missing: dict[str, str] = Field({}, description="Parts that cannot be had, by field name, and why.")
+    missing: dict[str, str] = Field({}, description="Parts that cannot be had, whole or in part, by field name: why.")
+    notes: dict[str, str] = Field({}, description="What to know of a part that is there, by field name.")

@@ -16,6 +16,7 @@ from pipeline.steps._batches import predicted, training_batches, validation_argu
 from pipeline.workload import Training, Workload
 
 MODEL_FILE = "model.h5"
+RATE = "learning_rate"  # in the history: the optimizer's at each epoch's last step
 
 
 def fit(
@@ -26,7 +27,7 @@ def fit(
     report: Any,
     callbacks: tuple[Any, ...] = (),
 ) -> dict[str, Any]:
-    """Compile and fit `model`; return the per-epoch history."""
+    """Compile and fit `model`; return the per-epoch history, the learning rate included."""
     if model.output_shape[1:] != workload.output_shape:
         raise BadWorkload(
             f"{workload.source}: the model's output does not fit LABELS",
@@ -53,7 +54,11 @@ def fit(
     return {
         "settings": settings.model_dump(),
         "steps": steps * settings.epochs,
-        "history": {name: [round(float(v), 6) for v in values] for name, values in history.items()},
+        # A rate that has decayed is far below the sixth decimal.
+        "history": {
+            name: [float(f"{v:.6g}") if name == RATE else round(float(v), 6) for v in values]
+            for name, values in history.items()
+        },
     }
 
 
@@ -98,7 +103,10 @@ def load_inference(source: Path) -> Any:
 
 
 class Progress(keras.callbacks.Callback):
-    """Tells `report` how far a fit is: a dict with epoch, epochs, share done, loss, accuracy."""
+    """Tells `report` how far a fit is: a dict with epoch, epochs, share done, loss, accuracy.
+
+    Into the history goes what the optimizer's learning rate was, which Keras leaves out.
+    """
 
     def __init__(self, report: Any, epochs: int, steps: int):
         super().__init__()
@@ -111,3 +119,7 @@ class Progress(keras.callbacks.Callback):
         if batch % 20 == 0:
             done = (self.epoch + (batch + 1) / self.steps) / self.epochs
             self.report({"epoch": self.epoch + 1, "epochs": self.epochs, "done": done, **(logs or {})})
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        if logs is not None:  # the dict that Keras then hands on to its History
+            logs[RATE] = float(keras.backend.get_value(self.model.optimizer.learning_rate))

@@ -12,7 +12,7 @@ Keras keeps a kernel as [height, width, inputs, outputs]: what is 1×4 in the fi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -59,6 +59,12 @@ def kernel_variables(layer: Any) -> list[Any]:
 
     names = PruneRegistry._LAYERS_WEIGHTS_MAP.get(type(layer), [])
     return [attrgetter(name)(layer) for name in names]
+
+
+def zero_share(layers: Iterable[Any]) -> float:
+    """Return the share of the elements of all these layers' kernels that are zero, 0 to 1."""
+    kernels = [variable.numpy() for layer in layers for variable in kernel_variables(layer)]
+    return sum(int((kernel == 0).sum()) for kernel in kernels) / max(1, sum(kernel.size for kernel in kernels))
 
 
 def why_dense(layer: Any, config: Config) -> str:

@@ -27,7 +27,7 @@ from pydantic import Field, PositiveInt, model_validator
 from pipeline.errors import StepFailed
 from pipeline.steps._fine_tuning import FineTuning
 from pipeline.steps._promises import SPARSITY_TOLERANCE
-from pipeline.steps._sparsity import kernel_variables, pattern_zeros, why_dense
+from pipeline.steps._sparsity import kernel_variables, pattern_zeros, why_dense, zero_share
 
 if TYPE_CHECKING:
     from pipeline.workload import Workload
@@ -131,8 +131,17 @@ def run(source: Path, workload: Workload, config: Config, out: Path, report: Any
     def wrap(layer: Any) -> Any:
         return sparsity.prune_low_magnitude(layer, **parameters) if layer.name in pruned else layer
 
+    class Sparsity(keras.callbacks.Callback):
+        """Puts the share of zeros in the pruned kernels into the history."""
+
+        def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+            if logs is not None:  # the dict that Keras then hands on to its History
+                logs["sparsity"] = zero_share(wrapper.layer for wrapper in update.prunable_layers)
+
     wrapped = keras.models.clone_model(model, clone_function=wrap)
-    facts = fit(wrapped, workload, config.training(), config.seed, report, (sparsity.UpdatePruningStep(),))
+    update = sparsity.UpdatePruningStep()
+    # In this order: at an epoch's end the first masks the weights, which the optimizer has just moved off zero.
+    facts = fit(wrapped, workload, config.training(), config.seed, report, (update, Sparsity()))
     stripped = sparsity.strip_pruning(wrapped)
     zeros = _zeros(stripped, pruned, config)
     save_model(stripped, out)
