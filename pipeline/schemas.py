@@ -30,6 +30,7 @@ from pipeline.documents import (
 )
 from pipeline.release.documents import FetchDocument, ReleaseDocument, VerifyReleaseDocument
 from pipeline.release.manifest import ReleaseManifest
+from pipeline.tracking.document import TrackDocument
 
 DOCUMENTS: dict[str, type[Document]] = {
     "build": BuildDocument,
@@ -56,6 +57,7 @@ DOCUMENTS: dict[str, type[Document]] = {
     "fetch": FetchDocument,
     "verify_release": VerifyReleaseDocument,
     "release_manifest": ReleaseManifest,
+    "track": TrackDocument,
     "error": ErrorDocument,
 }
 

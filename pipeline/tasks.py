@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from invoke import Collection
 
-from pipeline.commands import building, keeping, measuring, own_data, releasing
+from pipeline.commands import building, keeping, measuring, own_data, releasing, tracking
 
 
 def _collection() -> Collection:
@@ -16,7 +16,7 @@ def _collection() -> Collection:
         *(measuring.bench, measuring.compare, measuring.sensitivity, measuring.predict, measuring.inspect),
         *(own_data.check, own_data.new, own_data.data),
         *(releasing.release, releasing.verify_release, releasing.fetch),
-        *(keeping.targets, keeping.clean),
+        *(keeping.targets, keeping.clean, tracking.track),
     )
     store = Collection("store")
     store.add_task(keeping.store_list, name="list", default=True)
