@@ -130,9 +130,11 @@ def predict(context, image, target="mobile", workload="mnist", invert=False, jso
     show(document, json, "print_prediction")
 
 
-@task(help=help_for("json"), positional=["file"])
+@task(
+    help=help_for("json", open="show the graph in Netron, in this machine's browser, until Ctrl-C"), positional=["file"]
+)
 @exits
-def inspect(context, file, json=False):
+def inspect(context, file, open=False, json=False):
     """Show what any .tflite holds: operators, dtypes, sizes, zeros, float leftovers."""
     from pipeline.documents import InspectDocument
     from pipeline.inspect import float_leftovers
@@ -141,6 +143,10 @@ def inspect(context, file, json=False):
     found = inspect_untrusted(Path(file))
     document = InspectDocument(path=file, inspection=found, float_leftovers=float_leftovers(found, False))
     show(document, json, "print_inspection")
+    if open:
+        from pipeline.netron_view import show_in_netron
+
+        show_in_netron(Path(file), lambda text: print(text, file=sys.stderr, flush=True))
 
 
 @task(

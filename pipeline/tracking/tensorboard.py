@@ -135,7 +135,10 @@ def _hyperparameters(facts: BuildFacts) -> Iterator[tuple[int, Any]]:
         (metadata.SESSION_START_INFO_TAG, plugin_data_pb2.HParamsPluginData(session_start_info=started)),
         (metadata.SESSION_END_INFO_TAG, plugin_data_pb2.HParamsPluginData(session_end_info=ended)),
     ):
-        yield 0, Summary.Value(tag=tag, metadata=metadata.create_summary_metadata(data), tensor=metadata.NULL_TENSOR)
+        described = metadata.create_summary_metadata(data)
+        data.version = metadata.PLUGIN_DATA_VERSION
+        described.plugin_data.content = data.SerializeToString(deterministic=True)  # maps have no order of their own
+        yield 0, Summary.Value(tag=tag, metadata=described, tensor=metadata.NULL_TENSOR)
 
 
 def _markdown(facts: BuildFacts) -> str:
