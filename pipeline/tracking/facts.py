@@ -106,5 +106,3 @@ def _interval(name: str, interval: Interval | None) -> list[tuple[str, float]]:
     if interval is None:
         return []
     return [(name, interval.value), (f"{name}_low", interval.low), (f"{name}_high", interval.high)]
-
-

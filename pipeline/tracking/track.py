@@ -69,10 +69,13 @@ def _folders(project: Project, target: str, workload: str) -> list[Path]:
     learned = Path(workload).stem
     chosen = [one for one in everything if target in ("", one.name) and learned in ("", one.parent.name)]
     if not chosen:
+        given = [f"--{flag}={value}" for flag, value in (("target", target), ("workload", workload)) if value]
         names = ", ".join(f"{one.parent.name}/{one.name}" for one in everything)
         raise RequestError(
             "no finished build to track",
-            received=" ".join(f"--{flag}={value}" for flag, value in (("target", target), ("workload", workload)) if value)
+            received=" ".join(
+                f"--{flag}={value}" for flag, value in (("target", target), ("workload", workload)) if value
+            )
             or "no build.json under artifacts/",
             expected=f"one of {names}" if names else "a build",
             fix=f"invoke build --target={target or 'mobile'}" + (f" --workload={workload}" if workload else ""),

@@ -51,8 +51,9 @@ def running(command: list[Any], probe: str, folder: Path) -> Iterator[None]:
                 urllib.request.urlopen(probe, timeout=5).close()
                 break
             except OSError:
-                log_text = (folder / "server.log").read_text(errors="replace")[-2000:]
-                assert process.poll() is None and time.monotonic() < ends, log_text
+                told = (folder / "server.log").read_text(errors="replace")[-2000:]
+                assert process.poll() is None, told
+                assert time.monotonic() < ends, told
                 time.sleep(0.2)
         yield
     finally:
