@@ -7,7 +7,7 @@ and names is escaped.
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipeline.report.device import device_lines, number
@@ -126,7 +126,7 @@ def _inspect(document: InspectDocument) -> str:
     )
 
 
-_VIEWS = {
+_VIEWS: dict[str, Callable[[Any], str]] = {
     "BuildDocument": _build,
     "BuildsDocument": _builds,
     "BenchDocument": _bench,

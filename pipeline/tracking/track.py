@@ -73,10 +73,7 @@ def _folders(project: Project, target: str, workload: str) -> list[Path]:
         names = ", ".join(f"{one.parent.name}/{one.name}" for one in everything)
         raise RequestError(
             "no finished build to track",
-            received=" ".join(
-                f"--{flag}={value}" for flag, value in (("target", target), ("workload", workload)) if value
-            )
-            or "no build.json under artifacts/",
+            received=" ".join(given) or "no build.json under artifacts/",
             expected=f"one of {names}" if names else "a build",
             fix=f"invoke build --target={target or 'mobile'}" + (f" --workload={workload}" if workload else ""),
         )
