@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     )
 
 _MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?", "not applicable": "–"}
-_TABLE = "border-collapse:collapse;font-size:90%"
+_TABLE = "border-collapse:collapse;font-size:90%;color:inherit"  # quirky pages give tables a colour of their own
 _CELL = "text-align:left;padding:2px 10px;border-bottom:1px solid rgba(127,127,127,.4)"
 
 
