@@ -196,7 +196,7 @@ def _error(address: str, error: Exception) -> PipelineError:
 
 
 def _shown(text: str) -> str:
-    """Return a text fit for a message: one line, short, without secrets, and without the server's words, which may repeat them."""
+    """Return a text fit for a message: one line, without secrets and the server's words, which may repeat them."""
     text = text.partition("Response body")[0]
     for name in _SECRETS:
         secret = os.environ.get(name, "")
