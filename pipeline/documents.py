@@ -33,6 +33,12 @@ class Document(BaseModel):
 
     schema_version: int = Field(SCHEMA_VERSION, description="Raised when a reader of the older form would break.")
 
+    def _repr_html_(self) -> str | None:
+        """Return what a notebook shows."""
+        from pipeline.report.notebook import html_of
+
+        return html_of(self)
+
 
 class StageRecord(BaseModel):
     """One stage of a build."""

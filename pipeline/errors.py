@@ -14,7 +14,8 @@
     │   ├── DiskFull             4      no space left for an output
     │   ├── SystemRefused        4      the system refused a file operation
     │   ├── EnvironmentUnsuited  4      TensorFlow or Keras is not as needed
-    │   └── DestinationFailed    4      where a release is published or fetched from fails
+    │   ├── DestinationFailed    4      where a release is published or fetched from fails
+    │   └── TrackingFailed       4      where builds are written to fails
     ├── Interrupted            130      Ctrl-C
     └── (verdicts are results, not errors: inconclusive exits 3, a failed budget exits 5)
 
@@ -136,6 +137,10 @@ class EnvironmentUnsuited(StepFailed):
 
 class DestinationFailed(StepFailed):
     code = "destination_failed"
+
+
+class TrackingFailed(StepFailed):
+    code = "tracking_failed"
 
 
 class SystemRefused(StepFailed):

@@ -31,6 +31,7 @@ from pipeline.documents import (
 )
 from pipeline.release.documents import FetchDocument, ReleaseDocument, VerifyReleaseDocument
 from pipeline.release.manifest import ReleaseManifest
+from pipeline.tracking.document import TrackDocument
 
 DOCUMENTS: dict[str, type[Document]] = {
     "build": BuildDocument,
@@ -58,6 +59,7 @@ DOCUMENTS: dict[str, type[Document]] = {
     "fetch": FetchDocument,
     "verify_release": VerifyReleaseDocument,
     "release_manifest": ReleaseManifest,
+    "track": TrackDocument,
     "error": ErrorDocument,
 }
 

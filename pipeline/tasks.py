@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from invoke import Collection
 
-from pipeline.commands import building, keeping, measuring, own_data, releasing, reporting
+from pipeline.commands import building, keeping, measuring, own_data, releasing, reporting, tracking
 
 
 def _collection() -> Collection:
@@ -16,7 +16,7 @@ def _collection() -> Collection:
         *(measuring.bench, measuring.compare, measuring.sensitivity, measuring.predict, measuring.inspect),
         *(own_data.check, own_data.new, own_data.data),
         *(releasing.release, releasing.verify_release, releasing.fetch),
-        reporting.report,
+        *(reporting.report, tracking.track),
         *(keeping.targets, keeping.clean),
     )
     store = Collection("store")

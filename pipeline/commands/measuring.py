@@ -145,10 +145,15 @@ def predict(context, image, target="mobile", workload="mnist", invert=False, jso
     show(document, json, "print_prediction")
 
 
-@task(help=help_for("json", file="any .tflite file"), positional=["file"])
+@task(
+    help=help_for(
+        "json", file="any .tflite file", open="show the graph in Netron, in this machine's browser, until Ctrl-C"
+    ),
+    positional=["file"],
+)
 @exits
-def inspect(context, file, json=False):
-    """Show what any .tflite holds: operators, dtypes, sizes, zeros, float leftovers.
+def inspect(context, file, open=False, json=False):
+    """Show what any .tflite holds: operators, dtypes, sizes, zeros, float leftovers; its graph with --open.
 
     Example: invoke inspect artifacts/mnist/mobile/model.tflite
     """
@@ -159,6 +164,10 @@ def inspect(context, file, json=False):
     found = inspect_untrusted(Path(file))
     document = InspectDocument(path=file, inspection=found, float_leftovers=float_leftovers(found, False))
     show(document, json, "print_inspection")
+    if open:
+        from pipeline.netron_view import show_in_netron
+
+        show_in_netron(Path(file), lambda text: print(text, file=sys.stderr, flush=True))
 
 
 @task(

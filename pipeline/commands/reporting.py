@@ -21,7 +21,10 @@ from pipeline.task_frame import exits, help_for, show
 )
 @exits
 def report(context, target="", workload="", compare=False, out="", times=False, serve=False, port="8377", json=False):
-    """Write one HTML file of a build, a comparison or the whole history: invoke report --target=mobile."""
+    """Write one HTML file of a build, a comparison or the whole history, to look at.
+
+    Example: invoke report --target=mobile
+    """
     from pathlib import Path
 
     from pipeline.lookup import project_root

@@ -531,6 +531,7 @@ def test_list_is_quick_because_it_imports_little(project: Project) -> None:
             "store.list",
             "store.verify",
             "store.gc",
+            "track",
         ),
     }
     imported = set(re.findall(r"\| +(\S+)$", result.stderr, re.MULTILINE))
