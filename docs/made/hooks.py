@@ -1,9 +1,7 @@
-"""MkDocs' hooks: made pages join the site, the navigation names them, and links to the repository's files find a page."""
+"""MkDocs' hooks: made pages join the site, the navigation names them, links to the repository's files find a page."""
 
 from __future__ import annotations
 
-import posixpath
-import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,11 +11,17 @@ from mkdocs.structure.files import File
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))  # MkDocs loads this file by its path
 
+from docs.made.links import linked  # noqa: E402
 from docs.made.pages import TAKEN, made_pages  # noqa: E402
 
 _MADE = "made: "
-_TITLES = {"tasks": "Tasks", "toml": "TOML keys", "documents": "JSON documents", "steps": "Steps", "examples": "Examples"}
-_LINK = re.compile(r"(?P<text>\[[^\]\n]*\])\((?P<path>[^)#\s]+)(?P<anchor>#[^)\s]*)?\)")
+_TITLES = {
+    "tasks": "Tasks",
+    "toml": "TOML keys",
+    "documents": "JSON documents",
+    "steps": "Steps",
+    "examples": "Examples",
+}
 _pages: dict[str, dict[str, str]] = {}
 
 
@@ -42,35 +46,6 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     sources = {made: source for source, made in TAKEN.items()}
     source = sources.get(page.file.src_uri)
     return linked(markdown, source or f"docs/{page.file.src_uri}", page.file.src_uri)
-
-
-def linked(markdown: str, source: str, page: str) -> str:
-    """Return the text with its links as the site needs them; fenced code stays as it is.
-
-    source: path of the text in the repository; page: path of the page below docs/.
-    """
-    parts = re.split(r"(^```.*?^```$)", markdown, flags=re.MULTILINE | re.DOTALL)
-    return "".join(
-        part if index % 2 else _LINK.sub(lambda match: _one(match, source, page), part)
-        for index, part in enumerate(parts)
-    )
-
-
-def _one(match: re.Match[str], source: str, page: str) -> str:
-    path = match["path"]
-    if ":" in path:
-        return match.group()
-    meant = posixpath.normpath(posixpath.join(posixpath.dirname(source), path))
-    if meant.startswith("docs/") and source.startswith("docs/"):
-        return match.group()  # MkDocs checks these itself
-    if (ROOT / meant).is_dir():
-        meant = posixpath.join(meant, "README.md")
-    target = TAKEN.get(meant) or (meant.removeprefix("docs/") if meant.startswith("docs/") else None)
-    if target:
-        return f"{match['text']}({posixpath.relpath(target, posixpath.dirname(page) or '.')}{match['anchor'] or ''})"
-    if (ROOT / meant).exists() or meant == "examples/README.md":
-        return f"`{meant}`"
-    return match.group()  # leads nowhere: MkDocs warns
 
 
 def _expanded(nav: list[Any]) -> list[Any]:

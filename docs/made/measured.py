@@ -35,5 +35,7 @@ def measured_table(rows: dict[str, dict[str, str]]) -> str:
     columns = ("bytes", "deflated", "zeros", "test", "p50 µs (95%)", "of float32's", "budgets")
     lines = ["| technique | " + " | ".join(columns) + " |", "| --- |" + " --- |" * len(columns)]
     for name, row in rows.items():
-        lines.append(f"| [`{name}`](TECHNIQUES#{name}) | " + " | ".join(row.get(column, "") for column in columns) + " |")
+        lines.append(
+            f"| [`{name}`](TECHNIQUES#{name}) | " + " | ".join(row.get(column, "") for column in columns) + " |"
+        )
     return "\n".join(lines)

