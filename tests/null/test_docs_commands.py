@@ -17,6 +17,7 @@ from docs_blocks import Block, blocks, tasks_called
 from PIL import Image
 
 from docs.made.pages import shipped_techniques
+from pipeline.tasks import namespace
 from tests.null.cli import DATA, Project
 
 TRAINS = "trains a network, in tests/e2e/test_own_data.py"
@@ -36,16 +37,26 @@ NOT_RUN = {
     "check ds_cnn": ZOO,
     "check trained.keras": "reads a Keras file, in tests/e2e/test_check_layers.py",
     "bench --model": "measures with the real interpreter, in tests/e2e/test_operator_times.py",
+    "report --serve": "serves until it is interrupted, in the report's own tests",
     "bench --compare": "starts twenty processes, in tests/null/test_bench_flags.py",
     "compare --target=mobile --techniques": "one comparison of all techniques runs here",
-    "bench --target=mobile --runs=5000 --min-time=2": "samples for two seconds a time, in tests/null/test_bench_flags.py",
+    "bench --target=mobile --runs=5000 --min-time=2": "samples for long, in tests/null/test_bench_flags.py",
 }
 
+
 def _pages() -> list[Block]:
-    return [block for block in blocks() if block.is_commands and not block.page.startswith(("examples/", "benchmarks/"))]
+    return [
+        block for block in blocks() if block.is_commands and not block.page.startswith(("examples/", "benchmarks/"))
+    ]
 
 
-CALLS = list(dict.fromkeys(tuple(call) for block in _pages() for call in tasks_called(block)))
+# Tasks that pages name already: until such a task is there, it cannot run.
+COMING = {"report"} - set(namespace.task_names)
+CALLS = [
+    call
+    for call in dict.fromkeys(tuple(call) for block in _pages() for call in tasks_called(block))
+    if call[0] not in COMING
+]
 
 
 def reason(call: tuple[str, ...]) -> str:
@@ -97,8 +108,9 @@ def test_a_command_runs_as_it_stands(newcomer: Project, tmp_path: Path, call: tu
 
 
 def test_what_is_not_run_is_in_the_documentation() -> None:
+    written = [" ".join(call) for call in CALLS]
     for start in NOT_RUN:
-        assert any(" ".join(call).startswith(start) for call in CALLS), f"{start} is in no page any more"
+        assert start.split()[0] in COMING or any(call.startswith(start) for call in written), f"{start}: in no page"
     assert len([call for call in CALLS if not reason(call)]) >= 20
 
 
