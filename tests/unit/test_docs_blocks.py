@@ -33,16 +33,8 @@ OWN = blocks()
 MADE = blocks(
     {page: text for pages in made_pages().values() for page, text in pages.items() if page not in TAKEN.values()}
 )
-# Tasks that pages name already: until such a task is there, its calls are not held against the parser.
-COMING = {"report"} - set(namespace.task_names)
 # Docstrings of steps and tasks may show calls as well.
-CALLS = [
-    (block.place, call)
-    for block in OWN + MADE
-    if block.is_commands
-    for call in tasks_called(block)
-    if call[0] not in COMING
-]
+CALLS = [(block.place, call) for block in OWN + MADE if block.is_commands for call in tasks_called(block)]
 
 
 def shown(block: Block) -> bool:
