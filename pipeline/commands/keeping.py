@@ -22,6 +22,47 @@ def targets(context, json=False):
     show(target_rows(project_root()), json, "print_targets")
 
 
+@task(
+    help=help_for(
+        "json",
+        target="name of a target; left out: all of them",
+        workload="name of a workload; left out: all of them",
+        metric="one metric alone, such as p90_us or memory_bytes; left out: size, score and median latency",
+        last="how many measurements of each workload and target",
+    )
+)
+@exits
+def history(context, target="", workload="", metric="", last="20", json=False):
+    """Show what was measured over time: size, score and latency with sparklines, and the last change."""
+    from pipeline.lookup import project_root
+    from pipeline.project import open_project
+    from pipeline.trends import history_document
+    from pipeline.watch import Watch
+
+    options = {"target": target, "workload": workload, "metric": metric, "last": last}
+    show(history_document(open_project(project_root(), Watch()), **options), json, "print_history", "history")
+
+
+@task(
+    help=help_for(
+        "json",
+        target="which build is meant where an artifacts folder holds several, or a target's own name has no workload",
+        workload="which workload's build; left out: mnist, or the only one",
+    ),
+    positional=["before", "after"],
+)
+@exits
+def diff(context, before, after, target="", workload="", json=False):
+    """Compare two builds, each a target, a build.json or an artifacts folder: numbers, recipe, file and answers."""
+    from pipeline.diff_sources import diff_builds
+    from pipeline.lookup import project_root
+    from pipeline.project import open_project
+    from pipeline.watch import Watch
+
+    project = open_project(project_root(), Watch())
+    show(diff_builds(before, after, project, target=target, workload=workload), json, "print_diff", "diff")
+
+
 @task(help=help_for("json"), default=True)
 @exits
 def store_list(context, json=False):
