@@ -31,8 +31,8 @@ def print_history(document: Any) -> None:
         console.print(table)
     if len(document.trends) == 1:
         _print_lines(console, document.trends[0])
-    notes = [f"{document.unreadable} lines of {document.path} cannot be read"] if document.unreadable else []
-    notes += [f"{document.unnamed} lines of files that belong to no target"] if document.unnamed else []
+    notes = [f"unreadable lines in {document.path}: {document.unreadable}"] if document.unreadable else []
+    notes += [f"lines of files that belong to no target: {document.unnamed}"] if document.unnamed else []
     console.print("\n".join(notes), end="\n" if notes else "", markup=False, highlight=False, soft_wrap=True)
 
 
@@ -53,7 +53,7 @@ def change(series: Any) -> str:
 
 def _count(series: Any) -> str:
     left_out = f", {series.left_out} under other conditions" if series.left_out else ""
-    return f"{len(series.values)} times{left_out}" if len(series.values) > 1 else f"once{left_out}"
+    return f"{len(series.values)} measurements{left_out}" if len(series.values) > 1 else f"1 measurement{left_out}"
 
 
 def _print_lines(console: Console, trend: Any) -> None:

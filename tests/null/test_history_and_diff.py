@@ -20,9 +20,9 @@ def test_history_shows_each_build_and_counts_what_cannot_be_read(built: Project)
     assert (trend["workload"], trend["target"], len(trend["lines"])) == ("grey", "null", 2)
     text = built.run("history").stdout
     assert BLOCKS[3] * 2 in text
-    assert "1 lines of artifacts/history.jsonl cannot be read" in text
+    assert "unreadable lines in artifacts/history.jsonl: 1" in text
     plain = built.run("history", env={"PYTHONIOENCODING": "ascii"}).stdout
-    assert re.search(r"size_bytes +== +\S", plain)
+    assert re.search(r"size_bytes +\| == +\|", plain)
     assert not set(BLOCKS) & set(plain)
 
 

@@ -40,7 +40,10 @@ def test_sizes_are_exact(size: int, outcome: str) -> None:
     assert change_of("size_bytes", build(), build(size_bytes=size)).outcome == outcome
 
 
-@pytest.mark.parametrize(("correct", "outcome"), [(910, "no difference shown"), (960, "better"), (800, "worse")])
+@pytest.mark.parametrize(
+    ("correct", "outcome"),
+    [(910, "no difference shown"), (890, "no difference shown"), (960, "better"), (800, "worse")],
+)
 def test_accuracy_without_answers_is_held_against_both_intervals(correct: int, outcome: str) -> None:
     change = change_of("accuracy", build(), build(correct))
     assert change.outcome == outcome
@@ -82,7 +85,9 @@ def test_a_score_without_interval_shows_no_difference_by_itself() -> None:
     assert change_of("f1", before, before).outcome == "no difference shown"
 
 
-@pytest.mark.parametrize(("value", "outcome"), [(1.5, "no difference shown"), (9.0, "worse"), (0.1, "better")])
+@pytest.mark.parametrize(
+    ("value", "outcome"), [(1.5, "no difference shown"), (0.9, "no difference shown"), (9.0, "worse"), (0.1, "better")]
+)
 def test_times_differ_when_the_intervals_do_not_meet(value: float, outcome: str) -> None:
     before, after = build(), build()
     assert before.latency is not None
