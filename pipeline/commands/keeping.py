@@ -12,7 +12,7 @@ from pipeline.task_frame import exits, help_for, show
 @task(help=help_for("json"))
 @exits
 def targets(context, json=False):
-    """List the targets with their budgets and last verdicts.
+    """List the targets with their budgets, last verdicts and last builds.
 
     Example: invoke targets
     """
@@ -33,7 +33,10 @@ def targets(context, json=False):
 )
 @exits
 def history(context, target="", workload="", metric="", last="20", json=False):
-    """Show what was measured over time: size, score and latency with sparklines, and the last change."""
+    """Show what was measured over time: size, score and latency with sparklines, and the last change.
+
+    Example: invoke history --target=mobile --last=50
+    """
     from pipeline.lookup import project_root
     from pipeline.project import open_project
     from pipeline.trends import history_document
@@ -46,14 +49,17 @@ def history(context, target="", workload="", metric="", last="20", json=False):
 @task(
     help=help_for(
         "json",
-        target="which build is meant where an artifacts folder holds several, or a target's own name has no workload",
-        workload="which workload's build; left out: mnist, or the only one",
+        target="whose build in an artifacts folder; left out: the other build's target, or the only one",
+        workload="which workload's build; left out: the only one",
     ),
     positional=["before", "after"],
 )
 @exits
 def diff(context, before, after, target="", workload="", json=False):
-    """Compare two builds, each a target, a build.json or an artifacts folder: numbers, recipe, file and answers."""
+    """Compare two builds, each a target, a build.json or an artifacts folder: numbers, recipe, file and answers.
+
+    Example: invoke diff earlier/build.json mobile
+    """
     from pipeline.diff_sources import diff_builds
     from pipeline.lookup import project_root
     from pipeline.project import open_project
