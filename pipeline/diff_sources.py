@@ -51,8 +51,23 @@ class Build:
         return [(name, key, stored[1]["record"] if stored else None) for name, key, stored in found]
 
     def evaluation(self) -> tuple[Path, dict[str, Any]] | None:
-        """Return folder and document of the evaluation's entry."""
-        return next((self.stored(stage.key) for stage in self.document.stages if stage.name == EVALUATE), None)
+        """Return folder and document of the entry with this build's own answers, None where it is gone.
+
+        Another machine may have another output under the same key: scores and file must be the build's.
+        """
+        stage = next(stage for stage in self.document.stages if stage.name == EVALUATE)
+        for store in self.stores:
+            found = store.peek(stage.key)
+            if found is not None and found["facts"] == stage.facts and self._file_is_in(store):
+                return store.root / "entries" / stage.key, found
+        return None
+
+    def _file_is_in(self, store: Store) -> bool:
+        """Whether a store's output of the file's stage is this build's file, or is no longer there to tell."""
+        for stage in self.document.stages:
+            if stage.facts.get("file", {}).get("sha256") == self.document.sha256 and (found := store.peek(stage.key)):
+                return bool(found["facts"]["file"]["sha256"] == self.document.sha256)
+        return True
 
     def model(self) -> Path | None:
         """Return the built file: beside build.json, or in a store."""
@@ -111,7 +126,7 @@ def _open(name: str, project: Project, target: str, workload: str) -> Build:
     stores = [project.store]
     beside = path.resolve().parent.parent.parent / "store"
     if beside.is_dir() and beside != project.store.root.resolve():
-        stores.append(Store(beside))
+        stores.insert(0, Store(beside))
     return Build(path, _document(path, name), stores)
 
 
@@ -219,7 +234,9 @@ def _answers(first: Build, second: Build, project: Project, missing: dict[str, s
     stored = [build.evaluation() for build in (first, second)]
     if stored[0] is None or stored[1] is None:
         gone = (first if stored[0] is None else second).path
-        missing["answers"] = f"the store no longer has the evaluation of {gone}: build it again"
+        missing["answers"] = (
+            f"the store no longer has the evaluation of {gone}, or another one of its key: build it again"
+        )
         return None, ""
     earlier, later = stored[0], stored[1]
     files = later[1]["record"].get("files")
