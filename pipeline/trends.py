@@ -79,7 +79,7 @@ def series_of(metric: str, lines: Sequence[HistoryLine]) -> Series | None:
     """Return the metric's values over the lines; None where no line has it."""
     from pipeline.history_document import Series
 
-    having = [line for line in lines if metric in values_of(line)]
+    having = _measured_once([line for line in lines if metric in values_of(line)], metric)
     if not having:
         return None
     alike = [line for line in having if _conditions(line, metric) == _conditions(having[-1], metric)]
@@ -97,6 +97,20 @@ def series_of(metric: str, lines: Sequence[HistoryLine]) -> Series | None:
         change=(values[-1] - previous) / abs(previous) if previous else None,
         beyond_intervals=(now[0] > before[1] or now[1] < before[0]) if before and now else None,
     )
+
+
+def _measured_once(lines: Sequence[HistoryLine], metric: str) -> list[HistoryLine]:
+    """Leave out the lines that only repeat a measurement of the device: a build that reused it measured nothing."""
+    if metric not in OF_THE_DEVICE and not any(metric in line.figures for line in lines):
+        return list(lines)
+    seen: set[object] = set()
+    kept = []
+    for line in lines:
+        measurement = (line.sha256, line.at, line.runner, line.device.name, line.threads)
+        if not line.reused or measurement not in seen:
+            kept.append(line)
+        seen.add(measurement)
+    return kept
 
 
 def values_of(line: HistoryLine) -> dict[str, float]:
