@@ -284,6 +284,9 @@ class TargetRow(BaseModel):
     recipe: list[str] = Field(description="Names of its steps.")
     budgets: Budgets = Field(description="Its limits.")
     last: dict[str, str] = Field(description="The last build's verdict of each workload that was built.")
+    trend: dict[str, list[float]] = Field(
+        {}, description="The workload's metric in its last builds for this target, the oldest first, by workload."
+    )
     error: str = Field("", description="Why the file cannot be used; empty if it can.")
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pipeline.errors import PipelineError, RequestError
 from pipeline.explain import previous_keys
+from pipeline.history import HISTORY, read
 from pipeline.project import (
     ANATOMY,
     ARTIFACT,
@@ -26,10 +27,13 @@ from pipeline.project import (
     published_files,
 )
 from pipeline.target import Budgets, load_target, target_names
+from pipeline.trends import scores_over_time
 from pipeline.watch import Watch
 
 if TYPE_CHECKING:
     from pipeline.documents import CleanDocument, StoreDocument, TargetsDocument
+
+TREND_BUILDS = 12
 
 
 def target_rows(root: Path) -> TargetsDocument:
@@ -38,12 +42,18 @@ def target_rows(root: Path) -> TargetsDocument:
 
     project = open_project(root, Watch())
     last: dict[str, dict[str, str]] = {}
+    trends: dict[str, dict[str, list[float]]] = {}
+    lines, _ = read(project.artifacts / HISTORY)
     for folder in built_folders(project):
-        verdicts = last.setdefault(folder.name, {})
+        workload, verdicts = folder.parent.name, last.setdefault(folder.name, {})
         try:
-            verdicts[folder.parent.name] = load_build(folder).verdict
+            built = load_build(folder)
         except PipelineError:
-            verdicts[folder.parent.name] = "unreadable: build again"
+            verdicts[workload] = "unreadable: build again"
+            continue
+        verdicts[workload] = built.verdict
+        scores = scores_over_time(lines, folder.name, workload, built.metric, TREND_BUILDS)
+        trends.setdefault(folder.name, {})[workload] = scores
     rows = []
     for name in target_names(root):
         try:
@@ -62,6 +72,7 @@ def target_rows(root: Path) -> TargetsDocument:
                 recipe=[str(entry.get("step")) for entry in target.recipe],
                 budgets=target.budgets,
                 last=last.get(name, {}),
+                trend=trends.get(name, {}),
             )
         rows.append(row)
     return TargetsDocument(targets=rows)

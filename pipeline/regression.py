@@ -77,7 +77,7 @@ def changes(
     for name in sorted(set(before.device.figures) & set(now.device.figures) & EXACT):
         theirs, ours = before.device.figures[name].value, now.device.figures[name].value
         found.append(_exact(name, theirs, ours, higher=name in HIGHER_IS_BETTER))
-    note = _not_comparable(now, before)
+    note = not_comparable(now, before)
     if before.latency and now.latency:
         for name in ("p50_us", "p90_us"):
             intervals = [getattr(latency, f"{name}_interval") for latency in (before.latency, now.latency)]
@@ -91,7 +91,7 @@ def changes(
     return found
 
 
-def _not_comparable(now: BuildDocument | BenchResult, before: BuildDocument | BenchResult) -> str:
+def not_comparable(now: BuildDocument | BenchResult, before: BuildDocument | BenchResult) -> str:
     """Return why times do not compare; "" where they do."""
     if now.device.runner != before.device.runner or now.device.device != before.device.device:
         return f"measured on {before.device.device.name} ({before.device.runner}) before, or with other versions"

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from pipeline.ci_document import CiDocument
+from pipeline.diff_document import DiffDocument
 from pipeline.documents import (
     BenchCompareDocument,
     BenchDocument,
@@ -29,6 +30,7 @@ from pipeline.documents import (
     StoreDocument,
     TargetsDocument,
 )
+from pipeline.history_document import HistoryDocument
 from pipeline.release.documents import FetchDocument, ReleaseDocument, VerifyReleaseDocument
 from pipeline.release.manifest import ReleaseManifest
 from pipeline.tracking.document import TrackDocument
@@ -47,6 +49,8 @@ DOCUMENTS: dict[str, type[Document]] = {
     "predict": PredictDocument,
     "inspect": InspectDocument,
     "targets": TargetsDocument,
+    "history": HistoryDocument,
+    "diff": DiffDocument,
     "store": StoreDocument,
     "sensitivity": SensitivityDocument,
     "new": NewDocument,

@@ -17,7 +17,7 @@ def _collection() -> Collection:
         *(own_data.check, own_data.new, own_data.data),
         *(releasing.release, releasing.verify_release, releasing.fetch),
         *(reporting.report, tracking.track),
-        *(keeping.targets, keeping.clean),
+        *(keeping.targets, keeping.history, keeping.diff, keeping.clean),
     )
     store = Collection("store")
     store.add_task(keeping.store_list, name="list", default=True)

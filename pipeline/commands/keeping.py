@@ -12,7 +12,7 @@ from pipeline.task_frame import exits, help_for, show
 @task(help=help_for("json"))
 @exits
 def targets(context, json=False):
-    """List the targets with their budgets and last verdicts.
+    """List the targets with their budgets, last verdicts and last builds.
 
     Example: invoke targets
     """
@@ -20,6 +20,53 @@ def targets(context, json=False):
     from pipeline.lookup import project_root
 
     show(target_rows(project_root()), json, "print_targets")
+
+
+@task(
+    help=help_for(
+        "json",
+        target="name of a target; left out: all of them",
+        workload="name of a workload; left out: all of them",
+        metric="one metric alone, such as p90_us or memory_bytes; left out: size, score and median latency",
+        last="how many measurements of each workload and target",
+    )
+)
+@exits
+def history(context, target="", workload="", metric="", last="20", json=False):
+    """Show what was measured over time: size, score and latency with sparklines, and the last change.
+
+    Example: invoke history --target=mobile --last=50
+    """
+    from pipeline.lookup import project_root
+    from pipeline.project import open_project
+    from pipeline.trends import history_document
+    from pipeline.watch import Watch
+
+    options = {"target": target, "workload": workload, "metric": metric, "last": last}
+    show(history_document(open_project(project_root(), Watch()), **options), json, "print_history", "history")
+
+
+@task(
+    help=help_for(
+        "json",
+        target="whose build in an artifacts folder; left out: the other build's target, or the only one",
+        workload="which workload's build; left out: the only one",
+    ),
+    positional=["before", "after"],
+)
+@exits
+def diff(context, before, after, target="", workload="", json=False):
+    """Compare two builds, each a target, a build.json or an artifacts folder: numbers, recipe, file and answers.
+
+    Example: invoke diff earlier/build.json mobile
+    """
+    from pipeline.diff_sources import diff_builds
+    from pipeline.lookup import project_root
+    from pipeline.project import open_project
+    from pipeline.watch import Watch
+
+    project = open_project(project_root(), Watch())
+    show(diff_builds(before, after, project, target=target, workload=workload), json, "print_diff", "diff")
 
 
 @task(help=help_for("json"), default=True)

@@ -13,6 +13,7 @@ from rich.markup import escape
 from pipeline.learning_task import in_words
 from pipeline.report.device import device_lines, number
 from pipeline.report.folding_table import table_of
+from pipeline.report.sparkline import levels_of_stdout, sparkline
 from pipeline.report.terminal import duration
 
 COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow", "not applicable": "dim"}
@@ -149,7 +150,8 @@ def print_clean(document: Any) -> None:
 
 def print_targets(document: Any) -> None:
     """Print a TargetsDocument as a table."""
-    table = table_of("target", "runner", "recipe", "budgets", "last verdict", "description")
+    levels = levels_of_stdout()
+    table = table_of("target", "runner", "recipe", "budgets", "last verdict", "last builds", "description")
     for row in document.targets:
         budgets = {name: limit for name, limit in row.budgets.model_dump().items() if limit is not None}
         table.add_row(
@@ -158,6 +160,7 @@ def print_targets(document: Any) -> None:
             " → ".join(row.recipe),
             "\n".join(f"{name} {number(limit)}" for name, limit in budgets.items()),
             "\n".join(f"{workload}: {verdict}" for workload, verdict in row.last.items()) or "not built",
+            "\n".join(sparkline(scores, levels) for scores in row.trend.values()),
             escape(row.error or row.description),
         )
     console_on_stdout().print(table)

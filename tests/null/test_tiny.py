@@ -528,6 +528,8 @@ def test_list_is_quick_because_it_imports_little(project: Project) -> None:
             "release",
             "verify-release",
             "fetch",
+            "history",
+            "diff",
             "store.list",
             "store.verify",
             "store.gc",
