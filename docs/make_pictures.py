@@ -1,7 +1,8 @@
 """Makes the README's pictures anew: `PYTHONPATH=. python -P docs/make_pictures.py [picture …]`.
 
 `pictures/stamps.json` has, for each picture, the SHA-256 over the files that shape it; a test compares, so that a
-picture which shows what is no longer so is noticed. The report needs finished builds in artifacts/ and Chromium.
+picture which shows what is no longer so is noticed. The report needs finished builds in artifacts/ and Chromium;
+the build is a real one, of minutes.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ ROOT = Path(__file__).parents[1]
 PICTURES = ROOT / "docs" / "pictures"
 STAMPS = PICTURES / "stamps.json"
 WIDTH, HEIGHT = 1120, 860  # pixels
+COLUMNS = 104
 
 
 def report(path: Path) -> None:
@@ -44,10 +46,25 @@ def _fewer_colours(path: Path) -> None:
         picture.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
+def build(path: Path) -> None:
+    """Record a whole build as its terminal shows it at the end: minutes, since every stage is made anew."""
+    sys.path.insert(0, str(Path(__file__).parent))
+    from recording import last_screen, picture, run_on_terminal
+
+    command = ["build", "--target=mobile", "--force"]
+    written = run_on_terminal([sys.executable, "-m", "invoke", *command], COLUMNS, ROOT)
+    prompt = f"$ invoke {' '.join(command)}\n"
+    path.write_text(picture(prompt + last_screen(written), COLUMNS, "invoke build"), encoding="utf-8")
+
+
 # Each picture: what makes it, and the files that it is out of date without.
 PAGE_FILES = ("pipeline/report/page/**/*.py", "pipeline/report/page/templates/*", "pipeline/report/page/assets/page.*")
+TERMINAL_FILES = tuple(
+    f"pipeline/report/{name}.py" for name in ("terminal", "time_left", "tables", "folding_table", "device")
+)
 MADE: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
     "report.png": (report, PAGE_FILES),
+    "build.svg": (build, TERMINAL_FILES),
 }
 
 
