@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from pipeline.ci_document import CiDocument
+from pipeline.doctor.document import DoctorDocument
 from pipeline.documents import (
     BenchCompareDocument,
     BenchDocument,
@@ -55,6 +56,7 @@ DOCUMENTS: dict[str, type[Document]] = {
     "ci": CiDocument,
     "report": ReportDocument,
     "clean": CleanDocument,
+    "doctor": DoctorDocument,
     "release": ReleaseDocument,
     "fetch": FetchDocument,
     "verify_release": VerifyReleaseDocument,

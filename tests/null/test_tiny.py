@@ -528,6 +528,7 @@ def test_list_is_quick_because_it_imports_little(project: Project) -> None:
             "release",
             "verify-release",
             "fetch",
+            "doctor",
             "store.list",
             "store.verify",
             "store.gc",
