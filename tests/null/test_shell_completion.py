@@ -33,11 +33,11 @@ def environment(project: Project) -> dict[str, str]:
     return {**project.environment, "PATH": path, "TERM": "dumb", "HOME": str(project.root)}
 
 
-def setup_line(shell: str) -> str:
-    """Return the line of the page that sets the shell up."""
-    row = re.search(rf"^\| {shell} \| `(.+?)` \|", PAGE, re.MULTILINE)
-    assert row
-    return row[1].replace("\\|", "|")
+def setup_lines(shell: str) -> str:
+    """Return the lines of the page that set the shell up."""
+    block = re.search(rf"^```{shell}\n(.+?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    assert block
+    return block[1].strip()
 
 
 def completed(project: Project, shell: str, typed: str) -> str:
@@ -51,7 +51,8 @@ def completed(project: Project, shell: str, typed: str) -> str:
     )
     os.close(slave)
     try:
-        os.write(master, f"{setup_line(shell)}; echo SET''UP\r".encode())
+        lines = setup_lines(shell).replace("\n", "\r")
+        os.write(master, f"{lines}; echo SET''UP\r".encode())
         read_until(master, r"SETUP\r?\n")
         os.write(master, f"{typed}\t".encode())
         os.write(master, f"{TO_THE_START}echo LI''NE \r".encode())
@@ -77,15 +78,17 @@ def test_tab_completes_tasks_and_flags(project: Project, shell: str) -> None:
     assert [completed(project, shell, typed) for typed, _ in CASES] == [line for _, line in CASES]
 
 
-def test_tab_completes_the_path_of_a_target_in_bash(project: Project) -> None:
-    assert completed(project, "bash", "invoke build --target targets/nu") == "invoke build --target targets/null.toml"
+@pytest.mark.parametrize("shell", SHELLS)
+def test_tab_completes_the_path_of_a_target(project: Project, shell: str) -> None:
+    needs(shell)
+    assert completed(project, shell, "invoke build --target targets/nu") == "invoke build --target targets/null.toml"
 
 
 def test_fish_completes_tasks_and_flags(project: Project) -> None:
     needs("fish")
     for typed, line in CASES:
         done = subprocess.run(
-            ["fish", "--no-config", "-c", f"{setup_line('fish')}; complete -C '{typed}'"],
+            ["fish", "--no-config", "-c", f"{setup_lines('fish')}; complete -C '{typed}'"],
             **{"cwd": project.root, "env": environment(project), "capture_output": True, "text": True},
             timeout=TIMEOUT_SECONDS,
         )
