@@ -45,14 +45,7 @@ def install_command(extra: str = "", *, anew: bool = False) -> str:
 def requirements() -> list[Required]:
     """Return all requirements, an extra of this project within another spelled out."""
     found = _of_checkout() if is_checkout() else _of_metadata()
-    spelled: list[Required] = []
-    for required in found:
-        if required.name != DISTRIBUTION:
-            spelled.append(required)
-            continue
-        named = re.findall(r"[\w-]+", required.text.partition("[")[2].partition("]")[0])
-        spelled += [Required(one.text, required.extra) for one in found if one.extra in named]
-    return spelled
+    return [one for required in found for one in _spelled_out(required, found)]
 
 
 def pinned() -> dict[str, str]:
@@ -76,6 +69,14 @@ def installed() -> dict[str, str]:
 def plain_name(name: str) -> str:
     """Return a distribution's name as all spellings of it compare."""
     return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _spelled_out(required: Required, found: list[Required]) -> list[Required]:
+    if required.name != DISTRIBUTION:
+        return [required]
+    named = re.findall(r"[\w-]+", required.text.partition("[")[2].partition("]")[0])
+    parts = [part for one in found if one.extra in named for part in _spelled_out(one, found)]
+    return [Required(part.text, required.extra) for part in parts]
 
 
 def _of_checkout() -> list[Required]:

@@ -529,6 +529,7 @@ def test_list_is_quick_because_it_imports_little(project: Project) -> None:
             "verify-release",
             "fetch",
             "doctor",
+            "start",
             "store.list",
             "store.verify",
             "store.gc",
