@@ -21,7 +21,7 @@ invoke build --target=mobile     train, compress, convert, verify and measure\
 def start(context):
     """Say what to type first: what `invoke` alone does.
 
-    Example: invoke
+    Example: invoke start
     """
     print(FIRST)
 
