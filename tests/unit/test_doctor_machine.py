@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.doctor.interpreters import MODEL
 from pipeline.doctor.machine import disk, memory, processor, python, system, written
 from pipeline.doctor.packages import exact_versions
 from pipeline.doctor.requirements import install_command, pinned, requirements
@@ -17,6 +18,7 @@ AVX512 = "processor : 0\nmodel name\t: Fast One\nflags\t\t: fpu sse4_2 avx avx2 
     ("architecture", "cpuinfo", "state", "told"),
     [
         ("x86_64", AVX512, "ok", "avx avx2 fma avx512f"),
+        ("x86_64", "flags : fpu avx\n", "ok", "avx"),
         ("x86_64", "flags : fpu sse4_2\n", "failed", "without AVX"),
         ("x86_64", "flags : fpu avx2x\n", "failed", "no vector flags"),
         ("aarch64", "Features : fp asimd asimddp\n", "ok", "asimd asimddp"),
@@ -72,6 +74,10 @@ def test_requirements_spell_out_extras_of_this_project() -> None:
     assert {("numpy", ""), ("s3fs", "s3"), ("model-signing", "release"), ("model-signing", "s3")} <= names
     assert "edge-deployment-pipeline" not in {name for name, _ in names}
     assert {name for name, extra in names if not extra} <= set(pinned())
+
+
+def test_the_file_that_is_tried_is_that_of_the_tests() -> None:
+    assert MODEL.read_bytes() == (Path(__file__).parents[1] / "data" / "tiny_int8.tflite").read_bytes()
 
 
 def test_install_command() -> None:
