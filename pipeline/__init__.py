@@ -8,10 +8,15 @@
 What is named here is loaded when it is asked for: to import this package costs nothing.
 """
 
-from __future__ import annotations
-
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
+
+if sys.version_info[:2] != (3, 11):  # this file and tasks.py are read by older ones as well: keep to their syntax
+    raise ImportError(
+        f"the pipeline needs Python 3.11, and this is {sys.version_info[0]}.{sys.version_info[1]}: "
+        "python3.11 -m venv .venv && . .venv/bin/activate && pip install -c constraints.txt -e ."
+    )
 
 if TYPE_CHECKING:
     from pipeline.documents import BuildDocument, CompareDocument

@@ -16,6 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from pipeline.doctor.requirements import install_command, plain_name, requirements
 from pipeline.errors import BadTarget, DataError, EnvironmentUnsuited, RequestError
 from pipeline.learning_task import budget_keys, metric_of_budget
 from pipeline.lookup import PACKAGE, find_module, project_root
@@ -314,8 +315,15 @@ def _version(library: str, step: ModuleType) -> str:
             f"the step {_short_name(step)!r} needs {library}, which is not installed",
             received="no such distribution",
             expected=f"the distribution {library}, which the step names in LIBRARIES",
-            fix=f"pip install 'edge-deployment-pipeline[{extra}]'" if extra else f"pip install {library}",
+            fix=_install(library, extra),
         ) from error
+
+
+def _install(library: str, extra: str | None) -> str:
+    if extra:
+        return f"pip install 'edge-deployment-pipeline[{extra}]'"
+    ours = any(one.name == plain_name(library) for one in requirements() if not one.extra)
+    return f"{install_command()}; what else is missing says: invoke doctor" if ours else f"pip install {library}"
 
 
 def _content_hash(path: Path) -> str:

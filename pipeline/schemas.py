@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipeline.ci_document import CiDocument
 from pipeline.diff_document import DiffDocument
+from pipeline.doctor.document import DoctorDocument
 from pipeline.documents import (
     BenchCompareDocument,
     BenchDocument,
@@ -59,6 +60,7 @@ DOCUMENTS: dict[str, type[Document]] = {
     "ci": CiDocument,
     "report": ReportDocument,
     "clean": CleanDocument,
+    "doctor": DoctorDocument,
     "release": ReleaseDocument,
     "fetch": FetchDocument,
     "verify_release": VerifyReleaseDocument,

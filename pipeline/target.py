@@ -192,7 +192,7 @@ def _found(target: str | Path, root: Path | None) -> tuple[Path, str]:
         return path, path.stem
     found = find_file("targets", target, ".toml", root)
     if found is None:
-        raise UnknownName("target", target, target_names(root))
+        raise UnknownName("target", target, target_names(root), listed_by="invoke targets")
     return found, target
 
 

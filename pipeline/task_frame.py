@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import json as json_text
 import os
 import sys
 from collections.abc import Callable
@@ -66,6 +67,10 @@ def exits(body: Callable[..., int | None]) -> Callable[..., None]:
             raise _exit(SystemRefused.of(error), options) from None
         except Exit:
             raise
+        except ModuleNotFoundError as error:
+            if (error.name or "pipeline").partition(".")[0] == "pipeline":
+                raise
+            raise _exit(_not_installed(error), options) from None
         except Exception as error:
             if options.get("json"):
                 _print_error({"code": "defect", "message": repr(error)})
@@ -76,6 +81,18 @@ def exits(body: Callable[..., int | None]) -> Callable[..., None]:
     return run
 
 
+def _not_installed(error: ModuleNotFoundError) -> Any:
+    from pipeline.doctor.requirements import install_command
+    from pipeline.errors import EnvironmentUnsuited
+
+    return EnvironmentUnsuited(
+        f"the package {error.name} is not installed in this Python",
+        received=sys.executable,
+        expected="an environment with what this project requires",
+        fix=f"{install_command()}; what else is missing says: invoke doctor",
+    )
+
+
 def _exit(error: Any, options: dict[str, Any]) -> Exit:
     if options.get("json"):
         _print_error(error.as_dict())
@@ -83,10 +100,14 @@ def _exit(error: Any, options: dict[str, Any]) -> Exit:
 
 
 def _print_error(described: dict[str, str]) -> None:
-    from pipeline.documents import ErrorDetail, ErrorDocument
-
     detail = {"received": "", "expected": "an answer", "fix": "report it with the traceback on stderr"} | described
-    _write(lambda: print(ErrorDocument(error=ErrorDetail(**detail)).model_dump_json(indent=2)), json=True)
+    try:
+        from pipeline.documents import ErrorDetail, ErrorDocument
+
+        text = ErrorDocument(error=ErrorDetail(**detail)).model_dump_json(indent=2)
+    except ImportError:  # pydantic may be what the error is about
+        text = json_text.dumps({"schema_version": 3, "error": detail}, indent=2)
+    _write(lambda: print(text), json=True)
 
 
 def _write(printing: Callable[[], None], *, json: bool) -> None:

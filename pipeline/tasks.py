@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from invoke import Collection
 
-from pipeline.commands import building, keeping, measuring, own_data, releasing, reporting, tracking
+from pipeline.commands import building, helping, keeping, measuring, own_data, releasing, reporting, tracking
 
 
 def _collection() -> Collection:
@@ -18,7 +18,9 @@ def _collection() -> Collection:
         *(releasing.release, releasing.verify_release, releasing.fetch),
         *(reporting.report, tracking.track),
         *(keeping.targets, keeping.history, keeping.diff, keeping.clean),
+        helping.doctor,
     )
+    collection.add_task(helping.start, default=True)
     store = Collection("store")
     store.add_task(keeping.store_list, name="list", default=True)
     store.add_task(keeping.store_verify, name="verify")

@@ -19,6 +19,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1]
 TRIAL_SECONDS = 20
+INSTALL = "apt-get install bubblewrap"
 # What programs and libraries lie in; the processor's description is what XNNPACK chooses kernels by.
 _SYSTEM = (
     *("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/opt", "/nix"),
@@ -42,7 +43,7 @@ def sandboxed(command: Iterable[str], folder: Path, paths: Iterable[Path]) -> tu
 def why_unusable() -> str:
     """Return why bubblewrap cannot be used here, or "". It is tried once: containers often refuse it."""
     if shutil.which("bwrap") is None:
-        return "bubblewrap is not installed: apt-get install bubblewrap"
+        return f"bubblewrap is not installed: {INSTALL}"
     with tempfile.TemporaryDirectory(prefix="pipeline-sandbox-") as name:
         command = [*_bubblewrap(Path(name).resolve(), ()), sys.executable, "-P", "-c", "import numpy"]
         try:

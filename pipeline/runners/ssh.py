@@ -207,12 +207,7 @@ def _connect(
         try:
             process = subprocess.Popen(_command(config, seconds), stdin=subprocess.PIPE, stdout=out, stderr=log)
         except FileNotFoundError as error:
-            raise EnvironmentUnsuited(
-                "there is no ssh client",
-                received="no program named ssh",
-                expected="OpenSSH's client",
-                fix="apt-get install openssh-client",
-            ) from error
+            raise no_client() from error
         writer = threading.Thread(target=_write, args=(process.stdin, head, paths), daemon=True)
         writer.start()
         deadline = time.monotonic() + config.connect_timeout_seconds + seconds + END_SECONDS
@@ -227,6 +222,16 @@ def _connect(
         out.seek(0)
         log.seek(max(0, log.seek(0, io.SEEK_END) - LOG_BYTES))
         return code, out.read(), log.read().decode(errors="replace")
+
+
+def no_client() -> EnvironmentUnsuited:
+    """Return the error of a machine without `ssh`, with the command that installs it."""
+    return EnvironmentUnsuited(
+        "there is no ssh client",
+        received="no program named ssh",
+        expected="OpenSSH's client",
+        fix="apt-get install openssh-client",
+    )
 
 
 def _write(pipe: BinaryIO, head: bytes, paths: Sequence[Path]) -> None:

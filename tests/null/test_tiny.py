@@ -530,6 +530,8 @@ def test_list_is_quick_because_it_imports_little(project: Project) -> None:
             "fetch",
             "history",
             "diff",
+            "doctor",
+            "start",
             "store.list",
             "store.verify",
             "store.gc",

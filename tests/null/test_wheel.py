@@ -51,6 +51,13 @@ def test_a_repository_of_its_own_with_the_installed_wheel(tmp_path: Path) -> Non
     own = json.loads(installed.invoke("build", "--workload=grey", "--json", cwd=below))
     assert (own["target"], own["sha256"]) == ("mobile", document["sha256"])
 
+    # Its metadata say what it requires; what a repository's constraints.txt has is for that repository.
+    doctor = json.loads(installed.invoke("doctor", "--quick", "--json", cwd=below))
+    found = {finding["name"]: finding for finding in doctor["findings"]}
+    assert "tensorflow 2.21" in found["packages"]["found"]
+    assert {"extra s3", "extra micro"} <= set(found)
+    assert "exact versions" not in found
+
     # The shipped workload's data come with the wheel.
     plan = json.loads(installed.invoke("build", "--target=browser", "--dry-run", "--json", cwd=below))
     assert plan["workload"] == "mnist"

@@ -264,7 +264,7 @@ def test_unknown_name_in_the_file(tmp_path: Path, old: str, new: str, place: str
 def test_unknown_target_suggests_the_nearest(tmp_path: Path, wrong: str) -> None:
     with pytest.raises(UnknownName) as caught:
         load_target(wrong, tmp_path)
-    assert caught.value.fix == "did you mean 'mobile'?"
+    assert caught.value.fix == "did you mean 'mobile'? All of them: invoke targets"
     assert caught.value.expected == f"one of {', '.join(SHIPPED)}"
     assert caught.value.exit_code == EXIT_REQUEST
 
