@@ -49,6 +49,8 @@ def history(context, target="", workload="", metric="", last="20", json=False):
 @task(
     help=help_for(
         "json",
+        before="a target that was built, a build.json, or a folder with one or with artifacts",
+        after="the same, of the build that is held against it",
         target="whose build in an artifacts folder; left out: the other build's target, or the only one",
         workload="which workload's build; left out: the only one",
     ),
