@@ -194,8 +194,8 @@ class _Console(Console):
 
     def __init__(self) -> None:
         # A line that is searched or kept is not cut at 80 columns; a dumb terminal has a width as well.
-        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 160
-        super().__init__(color_system=None if "NO_COLOR" in os.environ else "auto", width=width)
+        width, height = shutil.get_terminal_size() if sys.stdout.isatty() else (160, 40)
+        super().__init__(color_system=None if "NO_COLOR" in os.environ else "auto", width=width, height=height)
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError

@@ -214,7 +214,8 @@ def test_dry_run_after_a_build(built: Project) -> None:
     assert {stage["state"] for stage in forced["stages"]} == {"make"}
     assert all("--force" in stage["reason"] for stage in forced["stages"])
     assert all(stage["expected_seconds"] is not None for stage in forced["stages"])
-    assert forced["expected_seconds"] == pytest.approx(sum(stage["expected_seconds"] for stage in forced["stages"]))
+    # The measurement of the new file comes on top.
+    assert forced["expected_seconds"] > sum(stage["expected_seconds"] for stage in forced["stages"])
 
 
 def config_changed(project: Project) -> None:
