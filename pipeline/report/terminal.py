@@ -10,6 +10,7 @@ from pipeline.report.time_left import TimeLeft
 from pipeline.watch import Watch
 
 NAMED_STAGES = 8  # of more than these the line says how many
+REFRESHES_PER_SECOND = 2  # a build of minutes needs no more, and each takes milliseconds from the training
 NARROW = 60  # columns below which the live view leaves out all but name, share and time left
 
 
@@ -101,6 +102,7 @@ class LiveWatch(Watch):
             *(() if narrow else (state,)),
             console=self.console,
             expand=True,
+            refresh_per_second=REFRESHES_PER_SECOND,
         )
         self.left = TimeLeft()
         self.task: Any = None
