@@ -8,8 +8,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from pipeline.report.device import number
-from pipeline.report.history import value
-from pipeline.report.tables import COLOURS, console_on_stdout, table_of
+from pipeline.report.folding_table import table_of
+from pipeline.report.history import step_in_words, value
+from pipeline.report.tables import COLOURS, console_on_stdout
 
 SHOWN_ANSWERS = 20
 OUTCOMES = {"worse": "red", "better": "green"}
@@ -44,8 +45,8 @@ def _metrics(console: Console, metrics: list[Any]) -> None:
     table = table_of("metric", "before", "after", "change", "outcome")
     for one in metrics:
         step = ""
-        if one.before and one.after is not None:
-            step = f"{(one.after - one.before) / abs(one.before) + 0.0:+.2%}"
+        if one.before is not None and one.after is not None:
+            step = step_in_words(one.metric, one.before, one.after)
         outcome = one.outcome + (f": {one.note}" if one.note else "")
         colour = OUTCOMES.get(one.outcome)
         table.add_row(

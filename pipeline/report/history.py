@@ -9,8 +9,9 @@ from rich.markup import escape
 
 from pipeline.learning_task import METRICS, in_words
 from pipeline.report.device import number
+from pipeline.report.folding_table import table_of
 from pipeline.report.sparkline import levels_of_stdout, sparkline
-from pipeline.report.tables import console_on_stdout, table_of
+from pipeline.report.tables import console_on_stdout
 
 SHOWN_VALUES = 20
 
@@ -41,13 +42,20 @@ def value(metric: str, measured: float) -> str:
     return in_words(metric, measured) if metric in METRICS else number(measured)
 
 
+def step_in_words(metric: str, before: float, after: float) -> str:
+    """Return a change: of what is said in percent in percentage points, of all else as a share of what it was."""
+    if value(metric, before).endswith("%"):
+        return f"{(after - before) * 100 + 0.0:+.2f} points"
+    return f"{(after - before) / abs(before) + 0.0:+.2%}" if before else f"{after - before:+.4g}"
+
+
 def change(series: Any) -> str:
     """Return the step from the previous value, and whether it says anything."""
     if series.previous is None:
         return ""
     if series.latest == series.previous:
         return "same"
-    step = f"{series.change:+.2%}" if series.change is not None else f"from {number(series.previous)}"
+    step = step_in_words(series.metric, series.previous, series.latest)
     return step + ({True: "", False: ", within the intervals", None: ""}[series.beyond_intervals])
 
 

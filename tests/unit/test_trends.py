@@ -9,6 +9,7 @@ import pytest
 from pipeline.errors import RequestError, UnknownName
 from pipeline.history import HISTORY, HistoryLine, append
 from pipeline.project import Project, open_project
+from pipeline.report.history import step_in_words
 from pipeline.report.sparkline import ASCII, BLOCKS, sparkline
 from pipeline.runner import Device
 from pipeline.trends import history_document, scores_over_time, series_of
@@ -118,3 +119,17 @@ def test_a_sparkline_goes_from_the_lowest_to_the_highest_level(levels: str) -> N
     assert sparkline([5, 5], levels) == levels[3] * 2
     assert sparkline([], levels) == ""
     assert ASCII.isascii()
+
+
+@pytest.mark.parametrize(
+    ("metric", "before", "after", "words"),
+    [
+        ("accuracy", 0.9951, 0.9919, "-0.32 points"),
+        ("f1", 0.5, 0.5, "+0.00 points"),
+        ("auc", 0.5, 0.75, "+50.00%"),
+        ("p50_us", 80.0, 40.0, "-50.00%"),
+        ("arena_bytes", 0.0, 16.0, "+16"),
+    ],
+)
+def test_a_change_of_a_share_is_told_in_points(metric: str, before: float, after: float, words: str) -> None:
+    assert step_in_words(metric, before, after) == words
