@@ -93,6 +93,33 @@ def _not_installed(error: ModuleNotFoundError) -> Any:
     )
 
 
+def needs(*flags: str) -> Callable[[Callable[..., int | None]], Callable[..., int | None]]:
+    """Refuse a task without these flags in our own words: Invoke's end without the command to type next.
+
+    Goes below `exits`; the flags' default is "". A parameter such as `from_` is the flag --from.
+    """
+
+    def decorate(body: Callable[..., int | None]) -> Callable[..., int | None]:
+        @functools.wraps(body)
+        def run(context: Context, *arguments: Any, **options: Any) -> int | None:
+            from pipeline.errors import RequestError
+
+            missing = [f"--{flag.strip('_').replace('_', '-')}" for flag in flags if not options.get(flag)]
+            if missing:
+                example = (body.__doc__ or "").partition("Example: ")[2].partition("\n")[0]
+                raise RequestError(
+                    f"{body.__name__.replace('_', '-')} needs {' and '.join(missing)}",
+                    received=f"no {' and no '.join(missing)}",
+                    expected=f"{', '.join(f'{flag}=…' for flag in missing)}",
+                    fix=example,
+                )
+            return body(context, *arguments, **options)
+
+        return run
+
+    return decorate
+
+
 def _exit(error: Any, options: dict[str, Any]) -> Exit:
     if options.get("json"):
         _print_error(error.as_dict())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from invoke import task
 
-from pipeline.task_frame import BROUGHT, exits, help_for, show, target_list
+from pipeline.task_frame import BROUGHT, exits, help_for, needs, show, target_list
 
 
 @task(
@@ -21,7 +21,8 @@ from pipeline.task_frame import BROUGHT, exits, help_for, show, target_list
     )
 )
 @exits
-def new(context, name, data, model="", weights="", target="mobile", json=False):
+@needs("name", "data")
+def new(context, name="", data="", model="", weights="", target="mobile", json=False):
     """Write a workload and a target for your own data, commented and yours to edit; overwrite nothing.
 
     Example: invoke new --name=flowers --data=photos/flowers

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from invoke import task
 
-from pipeline.task_frame import exits, help_for, show, target_list
+from pipeline.task_frame import exits, help_for, needs, show, target_list
 
 
 @task(
@@ -21,9 +21,10 @@ from pipeline.task_frame import exits, help_for, show, target_list
     )
 )
 @exits
+@needs("version")
 def release(
     context,
-    version,
+    version="",
     targets="",
     workload="mnist",
     to="",
@@ -73,7 +74,8 @@ def release(
     ),
 )
 @exits
-def verify_release(context, from_, key="", version="latest", quick=False, timeout="30", json=False):
+@needs("from_")
+def verify_release(context, from_="", key="", version="latest", quick=False, timeout="30", json=False):
     """Check hashes, signature, provenance and BOM of a release, and run its files; exit 5 if one scores otherwise.
 
     Example: invoke verify-release --from=s3://models/digits --key=release.pub
@@ -108,7 +110,10 @@ def verify_release(context, from_, key="", version="latest", quick=False, timeou
     )
 )
 @exits
-def fetch(context, from_, target, version="latest", to=".", key="", allow_rollback=False, timeout="30", json=False):
+@needs("from_", "target")
+def fetch(
+    context, from_="", target="", version="latest", to=".", key="", allow_rollback=False, timeout="30", json=False
+):
     """Fetch a target's files of a published release, each verified before it appears.
 
     Example: invoke fetch --from=s3://models/digits --target=mobile --key=release.pub

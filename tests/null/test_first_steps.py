@@ -119,3 +119,21 @@ def test_a_missing_package_is_a_document_too(project: Project, package: str) -> 
     before_the_installed(project, f"{package}/__init__.py", f"raise ModuleNotFoundError('no', name='{package}')")
     document = project.build("--json", expect=4).json("error")
     assert document["error"]["code"] == "environment_unsuited"
+
+
+@pytest.mark.parametrize(
+    ("task", "missing"),
+    [
+        ("predict", "--image"),
+        ("new", "--name and --data"),
+        ("new --name=a", "--data"),
+        ("release", "--version"),
+        ("verify-release", "--from"),
+        ("fetch --target=mobile", "--from"),
+    ],
+)
+def test_a_missing_flag_is_answered_by_a_whole_command(project: Project, task: str, missing: str) -> None:
+    error = project.run(*task.split(), "--json", expect=2).json("error")["error"]
+    assert error["message"] == f"{task.split()[0]} needs {missing}"
+    assert error["fix"].startswith(f"invoke {task.split()[0]} ")
+    assert all(flag in error["fix"] for flag in missing.split(" and "))
