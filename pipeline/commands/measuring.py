@@ -8,7 +8,7 @@ from typing import Any
 
 from invoke import task
 
-from pipeline.task_frame import BROUGHT, exits, help_for, needs, request, show
+from pipeline.task_frame import BROUGHT, exits, help_for, request, show
 
 
 @task(
@@ -126,8 +126,7 @@ def compare(
 
 @task(help=help_for("target", "workload", "json", image="a picture of any size and mode", invert="swap dark and light"))
 @exits
-@needs("image")
-def predict(context, image="", target="mobile", workload="mnist", invert=False, json=False):
+def predict(context, image, target="mobile", workload="mnist", invert=False, json=False):
     """Classify a picture with a target's built file: the class and how sure the file is.
 
     Example: invoke predict --image=digit.png --target=mobile

@@ -124,7 +124,6 @@ def test_a_missing_package_is_a_document_too(project: Project, package: str) -> 
 @pytest.mark.parametrize(
     ("task", "missing"),
     [
-        ("predict", "--image"),
         ("new", "--name and --data"),
         ("new --name=a", "--data"),
         ("release", "--version"),
