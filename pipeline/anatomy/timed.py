@@ -39,12 +39,33 @@ def operator_times_of(
     if result and result.profile and result.sha256 == document.sha256:
         return result.profile, ""
     if not measure:
-        return None, "not measured: `invoke bench --profile` estimates them"
+        kept = _kept(document, project)
+        return kept, "" if kept else "not measured: `invoke report --times` or `invoke bench --profile` estimates them"
     try:
         found = _kept_or_measured(folder / ARTIFACT, document, project, watch)
     except PipelineError as error:
         return None, error.message
     return found, "" if found else "the target's runner gives no times"
+
+
+def _kept(document: BuildDocument, project: Project) -> OperatorTimes | None:
+    """Return the last estimate on the device that the build was measured on. No device is asked: it may be far."""
+    from pydantic import ValidationError
+
+    from pipeline.operator_times import OperatorTimes
+
+    wanted = {
+        "step": OPERATOR_TIMES,
+        "workload": document.workload,
+        "model": document.sha256,
+        "device": document.device.device.model_dump(),
+    }
+    stored = filter(None, map(project.store.peek, project.store.entries()))
+    found = [entry for entry in stored if wanted.items() <= entry["record"].items()]
+    try:
+        return OperatorTimes.model_validate(max(found, key=lambda entry: entry["made_at"])["facts"]) if found else None
+    except ValidationError:  # of an earlier format
+        return None
 
 
 def _kept_or_measured(model: Path, document: BuildDocument, project: Project, watch: Watch) -> OperatorTimes | None:

@@ -35,9 +35,9 @@ def report(context, target="", workload="", compare=False, out="", times=False, 
     from pipeline.report.write_report import write_report
 
     root, watch = project_root(), terminal_watch()
-    found = checked_report_request(root, target, workload, compare=compare, serve=serve, port=port, json=json)
+    found = checked_report_request(root, target, workload, compare=compare, out=out, serve=serve, port=port, json=json)
     project = open_project(root, watch)
-    options = {"compare": compare, "times": times, "out": Path(out).resolve() if out else None, "live": serve}
+    options = {"compare": compare, "times": times, "out": Path(out).resolve() if out else None}
     if serve:
         return served(project, watch, found.target, found.workload, found.port, options)
     try:

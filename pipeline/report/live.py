@@ -1,7 +1,9 @@
 """`invoke report --serve`: the report on loopback, written anew and reloaded when artifacts change.
 
 Once a second the documents' times of change are looked at, which costs a few system calls; only when one differs
-is the page made again, in place of the old one, and every open page told by a server-sent event. Nothing but the
+is the page made again, in place of the old one, and every open page told by a server-sent event. A page asks for
+events under its own name, so that one which was replaced before it asked, or by a server that was started anew, is
+told at once. Nothing but the
 page and its events is served, and only to who asks for this machine by name: a foreign site that has its own name
 point here gets nothing.
 """
@@ -30,18 +32,17 @@ State = tuple[tuple[str, int, int], ...]
 
 
 class Report:
-    """The page that is served now, and its number; whoever waits is told of the next."""
+    """The page that is served now, and its name; whoever waits is told of the next."""
 
     def __init__(self) -> None:
         self.content = b""
-        self.number = 0
+        self.name = ""
         self.ended = False
         self.changed = threading.Condition()
 
-    def put(self, content: bytes) -> None:
+    def put(self, content: bytes, name: str) -> None:
         with self.changed:
-            self.content = content
-            self.number += 1
+            self.content, self.name = content, name
             self.changed.notify_all()
 
     def end(self) -> None:
@@ -49,11 +50,11 @@ class Report:
             self.ended = True
             self.changed.notify_all()
 
-    def wait_beyond(self, number: int, seconds: float) -> int:
-        """Return the number of the page once it is another than `number`, or after some seconds."""
+    def wait_beyond(self, name: str, seconds: float) -> str:
+        """Return the name of the page once it is another than `name`, or after some seconds."""
         with self.changed:
-            self.changed.wait_for(lambda: self.number != number or self.ended, seconds)
-            return self.number
+            self.changed.wait_for(lambda: self.name != name or self.ended, seconds)
+            return self.name
 
 
 def served(project: Project, watch: Watch, target: str, workload: str, port: int, options: dict[str, Any]) -> int:
@@ -62,8 +63,9 @@ def served(project: Project, watch: Watch, target: str, workload: str, port: int
     report = Report()
 
     def write() -> None:
-        write_report(project, watch, target, workload, **options)
-        report.put(path.read_bytes())
+        name = str(time.time_ns())
+        write_report(project, watch, target, workload, live=name, **options)
+        report.put(path.read_bytes(), name)
 
     state = watched_state(project.artifacts)
     write()
@@ -120,12 +122,13 @@ def report_server(report: Report, port: int) -> ThreadingHTTPServer:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
+            address, _, shown = self.path.partition("?")
             if not _is_loopback(self.headers.get("Host", ""), bound):
                 self._answer(421, b"this server answers to 127.0.0.1 and localhost alone\n", "text/plain")
-            elif self.path == "/":
+            elif address == "/":
                 self._answer(200, report.content, "text/html; charset=utf-8")
-            elif self.path == f"/{EVENTS}":
-                self._tell()
+            elif address == f"/{EVENTS}":
+                self._tell(shown or report.name)
             else:
                 self._answer(404, b"the report is at /\n", "text/plain")
 
@@ -143,9 +146,8 @@ def report_server(report: Report, port: int) -> ThreadingHTTPServer:
             self.send_header("Cross-Origin-Resource-Policy", "same-origin")
             self.send_header("X-Frame-Options", "DENY")
 
-        def _tell(self) -> None:
-            """Hold the connection and say when there is another page; a comment shows that it lives."""
-            number = report.number
+        def _tell(self, shown: str) -> None:
+            """Hold the connection and say when there is another page than `shown`; a comment shows that it lives."""
             self.send_response(200)
             self._headers("text/event-stream")
             self.send_header("Connection", "close")
@@ -155,7 +157,7 @@ def report_server(report: Report, port: int) -> ThreadingHTTPServer:
                 while not report.ended:
                     self.wfile.write(b": alive\n\n")
                     self.wfile.flush()
-                    if report.wait_beyond(number, KEEP_ALIVE_SECONDS) != number:
+                    if report.wait_beyond(shown, KEEP_ALIVE_SECONDS) != shown:
                         self.wfile.write(b"event: report\ndata: changed\n\n")
                         self.wfile.flush()
                         return

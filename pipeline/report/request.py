@@ -20,7 +20,7 @@ class ReportRequest:
 
 
 def checked_report_request(
-    root: Path, target: str, workload: str, *, compare: bool, serve: bool, port: str, json: bool
+    root: Path, target: str, workload: str, *, compare: bool, out: str, serve: bool, port: str, json: bool
 ) -> ReportRequest:
     """Return what is asked for. Raises RequestError for flags that do not go together, UnknownName for a target."""
     if compare and not target:
@@ -31,6 +31,8 @@ def checked_report_request(
         raise _refused("--serve gives no document", "--serve --json", "one of them", "leave one out")
     if not (port.isascii() and port.isdigit() and int(port) < 65536):
         raise _refused("--port is not a port", port, "a whole number, 0 to 65535", "--port=8377")
+    if out and Path(out).is_dir():
+        raise _refused("--out is a folder", f"--out={out}", "the file to write", f"--out={Path(out) / 'report.html'}")
     name = load_target(target, root).name if target else ""
     return ReportRequest(name, Path(workload or DEFAULT_WORKLOAD).stem, int(port))
 

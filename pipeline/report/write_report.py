@@ -37,10 +37,11 @@ def write_report(
     compare: bool = False,
     times: bool = False,
     out: Path | None = None,
-    live: bool = False,
+    live: str = "",
 ) -> ReportDocument:
     """Write a report and return what was written; without a target that of the whole history.
 
+    live: the name under which its own server knows this page; empty for one that is not served.
     Raises BadTarget where there is no finished build, or comparison, of the target.
     """
     from pipeline.documents import ReportDocument

@@ -43,8 +43,17 @@ class Visitor:
 
 def _keep(said: list[str], url: str, address: str) -> None:
     own = {address, f"{address}events"} if address.startswith("http") else {address}
-    if url.partition("#")[0] not in own and not url.startswith(("data:", "blob:")):
+    if url.partition("#")[0].partition("?")[0] not in own and not url.startswith(("data:", "blob:")):
         said.append(f"asked for {url}")
+
+
+def wait_until(page: Any, expression: str) -> None:
+    """Wait until an expression is true; Playwright's own waiting evaluates in the page, whose policy forbids it."""
+    for _ in range(400):
+        if page.evaluate(expression):
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(f"never true: {expression}")
 
 
 def draw_everything(page: Any) -> None:

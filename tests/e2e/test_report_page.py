@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_browser import CHROMIUM, Visitor, draw_everything, screenshot, violations
+from report_browser import CHROMIUM, Visitor, draw_everything, screenshot, violations, wait_until
 from report_samples import HOSTILE, anatomy, build, comparison, history
 
 from pipeline.report.page.build_page import build_page
@@ -95,11 +95,11 @@ def test_a_point_tells_its_recipe_and_a_click_filters(visitor: Visitor, reports:
         rows = front.locator("tbody tr:visible")
         assert rows.count() == 3
         point.click()
-        page.wait_for_function("document.querySelectorAll('tr[data-point]:not([hidden])').length === 1")
+        wait_until(page, "document.querySelectorAll('tr[data-point]:not([hidden])').length === 1")
         assert _points(page) == 1
         assert front.locator(".chosen").inner_text() != ""
         front.get_by_role("button", name="Show all").click()
-        page.wait_for_function("document.querySelectorAll('tr[data-point]:not([hidden])').length === 3")
+        wait_until(page, "document.querySelectorAll('tr[data-point]:not([hidden])').length === 3")
         assert _points(page) == 3
 
 
@@ -113,8 +113,8 @@ def test_axes_and_targets_are_chosen(visitor: Visitor, reports: dict[str, str], 
     with visitor.at(reports[kind]) as page:
         page.get_by_label("Across").select_option("p50_us")
         page.get_by_label("Upwards").select_option("size_bytes")
-        page.wait_for_function(
-            "document.querySelector('[data-plot]').textContent.includes('median latency in µs (less is better)')"
+        wait_until(
+            page, "document.querySelector('[data-plot]').textContent.includes('median latency in µs (less is better)')"
         )
         assert "size in bytes (less is better)" in page.locator("[data-plot]").inner_text()
         group = page.locator(".groups button").first
@@ -159,7 +159,7 @@ def test_charts_take_the_colours_of_the_theme(visitor: Visitor, reports: dict[st
         fill = "document.querySelector('[data-chart=budgets-build] .mark-rect path').getAttribute('fill')"
         light = page.evaluate(fill)
         page.get_by_label("Theme").select_option("dark")
-        page.wait_for_function(f"{fill} !== {light!r}")
+        wait_until(page, f"{fill} !== {light!r}")
 
 
 def test_by_keyboard_alone(visitor: Visitor, reports: dict[str, str]) -> None:
@@ -179,14 +179,14 @@ def test_by_keyboard_alone(visitor: Visitor, reports: dict[str, str]) -> None:
                 break
         assert {"A", "SUMMARY", "SELECTx", "SELECTy", "BUTTON"} <= seen
         page.keyboard.press("Enter")
-        page.wait_for_function("document.querySelectorAll('tr[data-point]:not([hidden])').length === 1")
+        wait_until(page, "document.querySelectorAll('tr[data-point]:not([hidden])').length === 1")
 
 
 def test_print_has_everything(visitor: Visitor, reports: dict[str, str]) -> None:
     with visitor.at(reports["build"], dark=True) as page:
         page.evaluate("window.print = () => { window.printed = true; }")
         page.get_by_role("button", name="Print").click()
-        page.wait_for_function("window.printed")
+        wait_until(page, "window.printed")
         page.emulate_media(media="print")
         assert page.locator("[data-chart]:not([data-drawn])").count() == 0
         assert page.locator("details.folded:not([open])").count() == 0
@@ -195,6 +195,28 @@ def test_print_has_everything(visitor: Visitor, reports: dict[str, str]) -> None
         assert len(page.pdf()) > 20_000
         page.evaluate("dispatchEvent(new Event('afterprint'))")
         assert page.locator("details.folded[open]").count() == 0
+
+
+def test_the_browsers_own_printing_has_every_chart_on_white(visitor: Visitor, reports: dict[str, str]) -> None:
+    with visitor.at(reports["build"], dark=True) as page:
+        wait_until(page, "document.querySelectorAll('section > * [data-chart]:not([data-drawn])').length === 0")
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        page.emulate_media(media="print", color_scheme="dark")
+        assert (
+            page.evaluate("getComputedStyle(document.querySelector('section')).backgroundColor") == "rgb(255, 255, 255)"
+        )
+        assert page.evaluate("getComputedStyle(document.querySelector('.plot')).filter").startswith("invert")
+        screenshot(page, "build-print-from-dark")
+        page.evaluate("dispatchEvent(new Event('afterprint'))")
+        assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+        assert page.evaluate("getComputedStyle(document.querySelector('.plot')).filter") == "none"
+
+
+def test_the_file_that_a_server_left_asks_nobody(visitor: Visitor, tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    path.write_text(page_html(pages()["history"], "made for a test", live="1"), encoding="utf-8")
+    with visitor.at(path.as_uri()) as page:
+        assert page.locator("#live").is_hidden()
 
 
 def test_every_chart_has_its_numbers_in_words(visitor: Visitor, reports: dict[str, str]) -> None:

@@ -63,7 +63,7 @@ def test_the_parts_of_a_build(built: Project) -> None:
     assert (found.disagreements.samples, found.disagreements.shown) == (100, [])
     assert found.missing == {
         "calibration": "no step of the recipe took a representative dataset",
-        "operator_times": "not measured: `invoke bench --profile` estimates them",
+        "operator_times": "not measured: `invoke report --times` or `invoke bench --profile` estimates them",
         **({} if found.curves else {"curves": "no stage of the recipe recorded a training"}),
     }
 
@@ -203,7 +203,22 @@ def test_times_that_are_asked_for_are_estimated_once(
     assert anatomy(built, times=True).operator_times == estimate()
     assert anatomy(built, times=True).operator_times == estimate()
     assert len(measured) == 1
-    assert anatomy(built).operator_times is None, "kept estimates are looked for only when asked: devices may be far"
+
+
+def test_kept_times_are_shown_without_asking_the_device(
+    built: Project, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert anatomy(built).operator_times is None
+    monkeypatch.setattr("pipeline.runners.null.MEASURES_TIME", True)
+    monkeypatch.setattr(bench_files, "timed_operators", lambda *given: estimate())
+    anatomy(built, times=True)
+    monkeypatch.setattr("pipeline.runners.null.device", None)
+    assert anatomy(built).operator_times == estimate()
+    path = built.artifact(name="build.json")
+    content = json.loads(path.read_text())
+    content["device"]["device"]["name"] = "another board"
+    path.write_text(json.dumps(content))
+    assert anatomy(built).operator_times is None, "they are another device's"
 
 
 def test_disagreements_show_the_pictures(built: Project) -> None:

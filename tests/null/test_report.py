@@ -56,6 +56,7 @@ def test_an_empty_project_has_a_report_that_says_so(project: Project) -> None:
         (("--target=nul",), "did you mean 'null'?"),
         (("--serve", "--port=70000"), "--port is not a port"),
         (("--serve", "--port=abc"), "--port is not a port"),
+        (("--out=targets",), "--out=targets/report.html"),
     ],
 )
 def test_what_cannot_be_shown_is_refused(project: Project, arguments: tuple[str, ...], told: str) -> None:
@@ -106,6 +107,26 @@ def test_the_page_follows_a_build(built: Project) -> None:
         built.build("--seed=1", "--force")
         assert b"event: report\n" in stream.read()
         assert ask(port)[1] != page
+
+
+def test_a_page_that_was_replaced_before_it_asked_is_told_at_once(built: Project) -> None:
+    with serving(built) as (port, _):
+        for name, told in (("0", b"event: report"), (_own_name(ask(port)[1]), b"")):
+            events = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+            events.request("GET", f"/events?{name}")
+            stream = events.getresponse()
+            assert (stream.readline(), stream.readline()) == (b": alive\n", b"\n")
+            if told:
+                assert told in stream.read()
+            else:
+                with pytest.raises(TimeoutError):
+                    stream.readline()
+
+
+def _own_name(page: str) -> str:
+    found = re.search(r'"live":"events\?(\d+)"', page)
+    assert found
+    return found[1]
 
 
 def test_half_a_build_leaves_the_page_as_it_was(built: Project) -> None:

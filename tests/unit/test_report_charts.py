@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_samples import HOSTILE, anatomy, node
 
+from pipeline.anatomy.document import Confusion
+from pipeline.report.page.anatomy_sections import confusion_pieces
 from pipeline.report.page.charts.budgets import budgets, used_share
 from pipeline.report.page.charts.confusion import confusion
 from pipeline.report.page.charts.coverage import coverage
@@ -104,3 +106,11 @@ def test_grid_lines_are_those_of_the_quantization() -> None:
 def test_coverage_says_what_is_clipped() -> None:
     rows = coverage(anatomy().calibration.tensors)["data"]["values"]  # type: ignore[union-attr]
     assert [(row["seen_high"], row["label"]) for row in rows] == [(0.9, ""), (1.25, "<0.01% clipped")]
+
+
+def test_two_confusions_have_one_scale_which_right_answers_do_not_stretch() -> None:
+    found = Confusion(labels=["a", "b"], float_counts=[[900, 2], [1, 800]], file_counts=[[895, 7], [0, 801]])
+    (both,) = confusion_pieces(found)
+    assert [chart.title for chart in both.charts] == ["float32: 3 errors", "the file that ships: 7 errors"]
+    colours = [chart.spec["layer"][0]["encoding"]["color"] for chart in both.charts]
+    assert [colour["scale"]["domain"] for colour in colours] == [[0, 7], [0, 7]]

@@ -26,8 +26,12 @@ LIBRARIES = ("vega.min.js", "vega-lite.min.js", "vega-embed.min.js")
 EVENTS = "events"  # where a page that is served asks for news, beside itself
 
 
-def page_html(page: Page, made: str, *, live: bool = False) -> str:
-    """Return the whole file. made: when and by what, in words; live: whether it reloads from its own server."""
+def page_html(page: Page, made: str, *, live: str = "") -> str:
+    """Return the whole file.
+
+    made: when and by what, in words. live: a name of this very page, letters and digits, by which its own server
+    knows whether it still shows the same; empty for a page that no server follows.
+    """
     data = {
         "charts": {chart.name: {"spec": chart.spec, "title": chart.title} for chart in charts_of(page.sections)},
         "fronts": {
@@ -38,7 +42,7 @@ def page_html(page: Page, made: str, *, live: bool = False) -> str:
             }
             for front in fronts_of(page.sections)
         },
-        "live": EVENTS if live else "",
+        "live": f"{EVENTS}?{live}" if live else "",
     }
     scripts = [asset(name) for name in (*LIBRARIES, "page.js")]
     return (
@@ -47,7 +51,7 @@ def page_html(page: Page, made: str, *, live: bool = False) -> str:
         .render(
             page=page,
             made=made,
-            policy=content_security_policy(scripts, live=live),
+            policy=content_security_policy(scripts, live=bool(live)),
             styles=asset("page.css"),
             scripts=scripts,
             data=embedded_json(data),

@@ -234,6 +234,14 @@
   }
   document.getElementById("print").addEventListener("click", async () => { await beforePrint(); window.print(); });
 
+  // The browser's own printing waits for no drawing: what was drawn for the dark is turned by the style sheet.
+  addEventListener("beforeprint", () => {
+    if (root.dataset.theme !== "dark") return;
+    root.dataset.theme = "light";
+    root.dataset.drawnFor = "dark";
+    addEventListener("afterprint", () => { root.dataset.theme = "dark"; delete root.dataset.drawnFor; }, { once: true });
+  });
+
   // Folded charts have no width before they are opened.
   for (const details of document.querySelectorAll("details.folded")) {
     details.addEventListener("toggle", () => { for (const place of details.querySelectorAll("[data-chart]")) if (!place.dataset.drawn) near.observe(place); });
@@ -246,16 +254,28 @@
   }
   for (const place of places) near.observe(place);
 
+  // What is further down is drawn when the page has nothing else to do, so that it is there to be printed.
+  function drawNext() {
+    const next = places.find((place) => !place.dataset.drawn && !place.dataset.tried && !place.closest("details:not([open])"));
+    if (!next) return;
+    next.dataset.tried = "true";
+    near.unobserve(next);
+    queue = queue.then(() => drawChart(next)).then(later);
+  }
+  const later = () => requestIdleCallback(drawNext);
+  setTimeout(later, 1000);
+
   // Live: the server says when the report is another one. Where the reader was is kept by the browser.
-  if (data.live) {
+  // The file that a server leaves on the disk has nobody to ask.
+  if (data.live && location.protocol !== "file:") {
     const shown = document.getElementById("live");
+    const tell = (text, lost) => { shown.textContent = text; shown.classList.toggle("lost", lost); };
     shown.hidden = false;
-    shown.textContent = "live";
+    tell("live", false);
     const events = new EventSource(data.live);
     events.addEventListener("report", () => location.reload());
-    events.addEventListener("building", (event) => { shown.textContent = event.data; });
-    events.addEventListener("open", () => shown.classList.remove("lost"));
-    events.addEventListener("error", () => { shown.classList.add("lost"); shown.textContent = "server has ended"; });
+    events.addEventListener("open", () => tell("live", false));
+    events.addEventListener("error", () => tell("server has ended", true));
   }
   root.dataset.ready = "true";
 })();
