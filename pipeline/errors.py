@@ -78,12 +78,14 @@ class UnknownName(RequestError):
     def __init__(self, kind: str, name: str, known: Iterable[str], *, where: str = "", listed_by: str = ""):
         known = sorted(known)
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-        fix = f"did you mean {near[0]!r}?" if near and near[0] != name else "use one of these names" if known else ""
+        fix = listed_by or ("use one of these names" if known else "")
+        if near and near[0] != name:
+            fix = f"did you mean {near[0]!r}?" + (f" All of them: {listed_by}" if listed_by else "")
         super().__init__(
             f"unknown {kind} {name!r}" + (f" in {where}" if where else ""),
             received=name,
             expected=f"one of {', '.join(known)}" if known else f"a {kind}, but none was found",
-            fix=f"{fix} All of them: {listed_by}".strip() if listed_by else fix,
+            fix=fix,
         )
 
 

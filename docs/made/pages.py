@@ -66,8 +66,10 @@ def _task_pages() -> dict[str, str]:
         task.help = dict(task.help)  # Invoke takes help out of the task when it reads the flags
         flags = task.get_arguments()
         text = inspect.cleandoc(task.__doc__ or "")
+        said, _, example = text.partition("Example: ")
         pages[f"reference/tasks/{name}.md"] = (
-            f"# invoke {name}\n\n{_prose(text)}\n\n{_flags(flags)}\n{_printed(name, flags)}"
+            f"# invoke {name}\n\n{_prose(said.rstrip())}\n\n```console\n{example}\n```\n\n"
+            f"{_flags(flags)}\n{_printed(name, flags)}"
         )
         rows.append(f"| [`invoke {name}`]({name}.md) | {_prose(text.splitlines()[0])} |")
     index = "# Tasks\n\n| command | what it does |\n| --- | --- |\n" + "\n".join(rows) + "\n"

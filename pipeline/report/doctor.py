@@ -11,11 +11,12 @@ if TYPE_CHECKING:
 
 def print_examination(examination: Examination) -> None:
     """Print a line for each finding, which ends with the command that mends it, and the verdict last."""
+    width = max(len(finding.name) for finding in examination.findings)
     for heading, needed in (("needed by invoke build --target=mobile", True), ("needed by other tasks", False)):
         print(heading)
         for finding in examination.findings:
             if finding.needed == needed:
-                print(_line(finding))
+                print(_line(finding, width))
     if examination.main_job:
         print("the main job will work: invoke build --target=mobile")
     else:
@@ -23,6 +24,6 @@ def print_examination(examination: Examination) -> None:
         print(f"the main job will not work; begin with {first.name}: {first.fix}")
 
 
-def _line(finding: Finding) -> str:
-    line = f"  {finding.state:<9} {finding.name:<15} {finding.found}"
+def _line(finding: Finding, width: int) -> str:
+    line = f"  {finding.state:<9} {finding.name:<{width}}  {finding.found}"
     return f"{line}: {finding.fix}" if finding.fix else line

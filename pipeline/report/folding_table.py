@@ -10,6 +10,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.report.plain_text import in_plain_words
+
 ASCII_HEAD = box.Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
 
 
@@ -17,6 +19,9 @@ class FoldingTable(Table):
     """Numbers and names are never cut or broken: a narrow terminal gets lines instead of columns."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if options.ascii_only:  # spelled before it is measured: `->` is wider than the sign that it stands for
+            for column in self.columns:
+                column._cells = [in_plain_words(cell) if isinstance(cell, str) else cell for cell in column.cells]
         if Measurement.get(console, options.update(max_width=10_000), self).minimum <= options.max_width:
             self.box = ASCII_HEAD if options.ascii_only else box.SIMPLE_HEAD
             yield from super().__rich_console__(console, options)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import contextlib
 import os
+import re
 import unicodedata
 from collections.abc import Mapping
 from typing import Any
@@ -45,6 +46,11 @@ def in_plain_signs(text: str) -> str:
     """Return the text in ASCII: known signs in its words, letters without their accents, ? for the rest."""
     spelled = "".join(SIGNS.get(sign, sign) for sign in text)
     return unicodedata.normalize("NFKD", spelled).encode("ascii", "ignore").decode() or "?" * len(text)
+
+
+def in_plain_words(text: str) -> str:
+    """Return the text with what is not ASCII in it spelled as a stream without UTF-8 spells it."""
+    return re.sub(r"[^\x00-\x7f]+", lambda run: in_plain_signs(run.group()), text)
 
 
 def make_writable(stream: Any) -> None:

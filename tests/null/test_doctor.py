@@ -61,6 +61,18 @@ def test_each_line_that_is_not_well_ends_with_what_to_type(project: Project) -> 
     assert lines[-1].startswith("the main job will not work; begin with interpreter: pip install")
 
 
+def test_what_was_found_is_one_column(project: Project) -> None:
+    arguments = ("doctor", "--quick")
+    found = json.loads(project.run(*arguments, "--json").stdout)["findings"]
+    lines = project.run(*arguments).stdout.splitlines()
+    columns = set()
+    for finding in found:
+        if finding["name"] not in ("memory", "disk"):  # which change between the two calls
+            (line,) = [line for line in lines if line.startswith(f"  {finding['state']:<9} {finding['name']} ")]
+            columns.add(line.index(f" {finding['found']}", 12 + len(finding["name"])))
+    assert len(columns) == 1
+
+
 def test_programs_that_only_some_tasks_need_do_not_fail_it(project: Project) -> None:
     found = doctor(project, "--quick", env={"PATH": ""})
     fixes = {name: found[name]["fix"] for name in ("sandbox", "runner adb", "runner ssh", "git")}

@@ -54,6 +54,15 @@ def test_wrong_folder_is_mended_as_the_readme_says(project: Project, tmp_path: P
     assert "mobile" in project.run("targets", cwd=folder).stdout
 
 
+@pytest.mark.parametrize("task", ["inspect", "check", "data", "predict", "diff"])
+def test_a_missing_argument_is_mended_as_the_readme_says(project: Project, task: str) -> None:
+    told = last_line(project.run(task, expect=1).stderr)
+    assert told.startswith(f"'{task}' did not receive required positional arguments: ")
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    assert "| `'inspect' did not receive required positional arguments` | `invoke --help inspect`, which has" in readme
+    assert f"Example: invoke {task} " in project.run("--help", task).stdout
+
+
 @pytest.mark.parametrize("command", ["invoke build", "invoke --list", "invoke"])
 def test_wrong_python_is_one_line(project: Project, command: str) -> None:
     done = subprocess.run(

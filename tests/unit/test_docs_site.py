@@ -63,6 +63,11 @@ print(json.dumps(tasks))
     assert len(tasks) > 20
     for name, flags in tasks.items():
         page = words_of(site, f"reference/tasks/{name}.html")
+        command = name.removesuffix(".list")
+        assert re.search(
+            rf"<code>.*\binvoke {command}\b",
+            re.sub(r"</?(span|a)\b[^>]*>", "", text_of(site, f"reference/tasks/{name}.html")),
+        )
         for flag, said in flags.items():
             assert f"--{flag.replace('_', '-')}" in page, (name, flag)
             assert " ".join((said or "").replace("`", "").split()) in page, (name, flag)

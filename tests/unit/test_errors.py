@@ -90,6 +90,11 @@ def test_unknown_name_suggests_the_nearest(name: str, known: list[str], fix: str
     assert (error.fix, error.expected, error.received) == (fix, expected, name)
 
 
+@pytest.mark.parametrize("name", ["", "xyz"])
+def test_a_name_that_is_like_no_other_is_mended_by_the_list(name: str) -> None:
+    assert UnknownName("target", name, ["browser", "mobile"], listed_by="invoke targets").fix == "invoke targets"
+
+
 @pytest.mark.parametrize(
     ("error", "full"),
     [

@@ -76,3 +76,16 @@ def test_a_narrow_terminal_gets_every_value_whole() -> None:
 def test_without_utf8_frames_are_ascii(width: int) -> None:
     assert printed(width, "ascii").isascii()
     assert "us (35.9-37.5)" in printed(width, "ascii")
+
+
+def test_without_utf8_columns_stay_in_line() -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    make_writable(stream)
+    table = table_of("target", "recipe", "verdict")
+    table.add_row("mobile", "train → prune → quantize", "pass")
+    table.add_row("", "", "fail")
+    Console(file=stream, width=100).print(table)
+    stream.flush()
+    _, head, _, first, second, *_ = stream.buffer.getvalue().decode().splitlines()
+    assert "train -> prune -> quantize" in first
+    assert head.index("verdict") == first.index("pass") == second.index("fail")
