@@ -17,8 +17,8 @@ SOURCES = (
 COMMANDS = {"sh", "console"}
 # What a line of a block of commands may begin with; a block without a language whose first line does is one.
 PROGRAMS = {
-    *("invoke", "pip", "python", "python3", "python3.11", "apt-get", "npm", "openssl", "adb", "cp", "mkdir", "ruff", "bash"),
-    *("mkdocs", "mypy", "pytest", "tensorboard", "mlflow", ".", "litert/bin/pip"),
+    *("invoke", "pip", "python", "python3", "python3.11", "apt-get", "npm", "openssl", "adb", "cp", "ruff", "bash"),
+    *("mkdocs", "mypy", "pytest", "tensorboard", "mlflow", "mkdir", ".", "litert/bin/pip"),
 }
 _FENCE = re.compile(r"^```(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
