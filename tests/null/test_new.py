@@ -134,7 +134,7 @@ def test_a_device_of_the_base_target_goes_along(project: Project) -> None:
         (("--name=_hidden",), "_hidden"),
         (("--name=9lives",), "9lives"),
         (("--name=" + "a" * 65,), "a" * 65),
-        (("--name=",), "''"),
+        (("--name=",), "no --name"),
         (("--data=data/none.npz",), "none.npz"),
         (("--data=data/empty",), "empty"),
         (("--data=data/broken.npz",), "broken.npz"),

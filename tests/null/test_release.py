@@ -108,7 +108,7 @@ def test_again_is_a_success_that_changes_nothing(ready: Project, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    "version", ["1.0", "v1.0.0", "1.0.0/..", "../1.0.0", "01.0.0", "1.0.0+build", "1.0.0-", "", "1" * 200]
+    "version", ["1.0", "v1.0.0", "1.0.0/..", "../1.0.0", "01.0.0", "1.0.0+build", "1.0.0-", " ", "1" * 200]
 )
 def test_only_versions_are_versions(ready: Project, version: str) -> None:
     assert "Semantic Versioning" in refused(ready, version=version)["expected"]
