@@ -11,7 +11,7 @@ from pipeline.bench_options import BenchOptions
 from pipeline.errors import RequestError
 from pipeline.files import write_whole
 from pipeline.history import HISTORY, append, line_of
-from pipeline.project import ARTIFACT, BENCH_DOCUMENT, Project, built_folders, load_build
+from pipeline.project import ARTIFACT, BENCH_DOCUMENT, Project, built_folders, load_build, workload_of
 from pipeline.regression import changes, load_earlier
 from pipeline.runner import find_runner
 from pipeline.target import Target, load_target, plain_target
@@ -149,8 +149,7 @@ def _bench_built(
     built = load_build(folder)
     own = load_target(folder.name, project.root)
     given = workload if workload.endswith(".py") else ""
-    earlier = built.workload_file and str(project.root / built.workload_file)  # an absolute one stays as it is
-    learned = load_workload(given or earlier or folder.parent.name, project.root)
+    learned = load_workload(given or workload_of(built, project.root), project.root)
     key = next(stage.key for stage in built.stages if stage.name == "baseline")
     entry = project.store.get(key)
     if entry is None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import PipelineError, RequestError, UnknownName
 from pipeline.files import sha256_of
 from pipeline.plan import EVALUATE, data_hashes
-from pipeline.project import ARTIFACT, BUILD_DOCUMENT, Project
+from pipeline.project import ARTIFACT, BUILD_DOCUMENT, Project, workload_of
 from pipeline.store import Store
 from pipeline.workload import Workload, load_workload
 
@@ -271,9 +271,8 @@ def _loaded(folder: Path, document: dict[str, Any]) -> np.ndarray | None:
 def _labels(build: Build, project: Project, files: Mapping[str, str]) -> tuple[Workload | None, np.ndarray | None, str]:
     """Return workload and true classes of the test split, or None and why not."""
     document = build.document
-    own = document.workload_file and str(project.root / document.workload_file)  # an absolute one stays as it is
     try:
-        workload = load_workload(own or document.workload, project.root)
+        workload = load_workload(workload_of(document, project.root), project.root)
         if not workload.task.HAS_CLASSES or data_hashes(workload) != files:
             return None, None, "the data changed since the builds, so that the true classes are not known"
         return workload, workload.load("test")[1], ""

@@ -70,6 +70,12 @@ def compared_keys(project: Project) -> set[str]:
     return keys
 
 
+def workload_of(document: BuildDocument, root: Path) -> str:
+    """Return what a build's workload is loaded by: the path that it was given by, else its name."""
+    # An absolute path stays as it is.
+    return str(root / document.workload_file) if document.workload_file else document.workload
+
+
 def load_build(folder: Path) -> BuildDocument:
     """Return the BuildDocument in `folder`. Raises BadTarget when there is none, or its file is another."""
     from pydantic import ValidationError

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.anatomy.float_twin import float_stage, trained_since
 from pipeline.errors import PipelineError
 from pipeline.plan import BASELINE, EVALUATE, EVALUATE_BASELINE, data_hashes
-from pipeline.project import Project
+from pipeline.project import Project, workload_of
 from pipeline.source import source_hashes
 from pipeline.workload import Workload, load_workload
 
@@ -80,9 +80,8 @@ def _workload(
     """Return the workload, or None and why its samples are not those of the build."""
     if evaluated is None:
         return None, "the store no longer has the evaluation, which says what the data were: build again"
-    own = document.workload_file and str(project.root / document.workload_file)  # an absolute one stays as it is
     try:
-        workload = load_workload(own or document.workload, project.root)
+        workload = load_workload(workload_of(document, project.root), project.root)
         files, sources = data_hashes(workload), source_hashes(workload.source)
     except PipelineError as error:
         return None, error.message

@@ -12,12 +12,6 @@ from typing import Any
 
 from markupsafe import Markup
 
-VERDICT_WORDS = {
-    "pass": "Passes: every budget that binds is kept",
-    "fail": "Fails: a budget that binds is missed",
-    "inconclusive": "Inconclusive: the measurements do not decide a budget that binds",
-}
-
 
 @dataclass(frozen=True)
 class Table:

@@ -101,38 +101,31 @@ def treemap(pieces: list[FileBytes]) -> dict[str, Any]:
                     "hover": {"fillOpacity": {"value": 0.8}},
                 },
             },
-            {
-                "type": "text",
-                "interactive": False,
-                "from": {"data": "leaves"},
-                "encode": {
-                    "update": {
-                        "x": {"field": "x0", "offset": 5},
-                        "y": {"field": "y0", "offset": 13},
-                        "text": {"signal": f"{fits} ? (datum.layer || datum.name) : ''"},
-                        "limit": {"signal": "datum.x1 - datum.x0 - 8"},
-                        "fontSize": {"value": 11},
-                        "fill": {"value": "var(--on-kind)"},
-                    }
-                },
-            },
-            {
-                "type": "text",
-                "interactive": False,
-                "from": {"data": "leaves"},
-                "encode": {
-                    "update": {
-                        "x": {"field": "x0", "offset": 5},
-                        "y": {"field": "y0", "offset": 27},
-                        "text": {
-                            "signal": f"{fits} && datum.y1 - datum.y0 > 32 && datum.x1 - datum.x0 > 90 ? "
-                            "format(datum.size, ',') + ' B · ' + datum.kind : ''"
-                        },
-                        "limit": {"signal": "datum.x1 - datum.x0 - 8"},
-                        "fontSize": {"value": 10},
-                        "fill": {"value": "var(--on-kind)"},
-                    }
-                },
-            },
+            _line(13, 11, f"{fits} ? (datum.layer || datum.name) : ''"),
+            _line(
+                27,
+                10,
+                f"{fits} && datum.y1 - datum.y0 > 32 && datum.x1 - datum.x0 > 90 ? "
+                "format(datum.size, ',') + ' B · ' + datum.kind : ''",
+            ),
         ],
+    }
+
+
+def _line(offset: int, size: int, text: str) -> dict[str, Any]:
+    """Return the mark that writes a line into each piece. offset and size: pixels; text: Vega's expression for it."""
+    return {
+        "type": "text",
+        "interactive": False,
+        "from": {"data": "leaves"},
+        "encode": {
+            "update": {
+                "x": {"field": "x0", "offset": 5},
+                "y": {"field": "y0", "offset": offset},
+                "text": {"signal": text},
+                "limit": {"signal": "datum.x1 - datum.x0 - 8"},
+                "fontSize": {"value": size},
+                "fill": {"value": "var(--on-kind)"},
+            }
+        },
     }
