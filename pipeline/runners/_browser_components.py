@@ -39,7 +39,7 @@ def find_components(chromium: Path | None, modules: Path | None) -> Components:
 
     Raises EnvironmentUnsuited for one that is not there, with the command that installs it.
     """
-    for package in ("playwright", "brotli"):
+    for package in ("playwright", "psutil", "brotli"):
         if importlib.util.find_spec(package) is None:
             raise _missing(
                 f"the Python package {package}", "not installed", "pip install 'edge-deployment-pipeline[browser]'"

@@ -6,8 +6,8 @@ import contextlib
 import os
 import re
 import shutil
-import signal
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -58,7 +58,7 @@ def visit(
     Raises RunnerFailed when the browser does not start, the page crashes, overruns a limit or asks
     for an address other than its server's. The browser has ended when this returns, however it does.
     """
-    from playwright.sync_api import Error, TimeoutError
+    from playwright.sync_api import Error
 
     deadline = time.monotonic() + seconds
     seen = Visit()
@@ -66,14 +66,12 @@ def visit(
         with _open_page(address, chromium, seen, deadline) as page:
             while "report" not in results:
                 _check(seen, names, resident_megabytes * 1_000_000)
-                if time.monotonic() > deadline:
-                    raise _late(names, seconds, results)
                 # Waits in Playwright's own process, so that a page which hangs cannot hold it up.
                 page.wait_for_timeout(POLL_MILLISECONDS)
             _check(seen, names, resident_megabytes * 1_000_000)
-    except TimeoutError as error:
-        raise _late(names, seconds, results) from error
     except Error as error:
+        if time.monotonic() > deadline:
+            raise _late(names, seconds, results) from error
         _check(seen, names, resident_megabytes * 1_000_000)
         raise RunnerFailed(
             f"the browser with {names} failed",
@@ -88,37 +86,62 @@ def visit(
 def _open_page(address: str, chromium: Path, seen: Visit, deadline: float) -> Iterator[Page]:
     from playwright.sync_api import sync_playwright
 
-    def left() -> float:
-        return max(1.0, (deadline - time.monotonic()) * 1000)
-
-    with _temporary_files() as folder, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=chromium,
-            headless=True,
-            chromium_sandbox=os.geteuid() != 0,  # Chromium refuses to sandbox for root
-            args=list(ARGUMENTS),
-            env={**os.environ, "TMPDIR": folder},
-            timeout=left(),
-        )
+    # Not one of Playwright's own limits is in force, since most of its calls have none: where the browser
+    # stands still, or has been killed at the wrong moment, they wait without end.
+    with _temporary_files() as folder, _ended_at(deadline, folder), sync_playwright() as playwright:
         try:
+            browser = playwright.chromium.launch(
+                executable_path=chromium,
+                headless=True,
+                chromium_sandbox=os.geteuid() != 0,  # Chromium refuses to sandbox for root
+                args=list(ARGUMENTS),
+                env={**os.environ, "TMPDIR": folder},
+                timeout=0,
+            )
             page = browser.new_page(service_workers="block")
             page.route(re.compile(f"^(?!{re.escape(address)}/|data:|blob:)"), lambda route: _refuse(route, seen))
             page.on("console", lambda message: seen.log.append(message.text.strip()))
             page.on("pageerror", lambda error: seen.log.append(str(error)))
             page.on("crash", lambda _: setattr(seen, "crashed", True))
-            page.goto(f"{address}/", wait_until="commit", timeout=left())
+            page.goto(f"{address}/", wait_until="commit", timeout=0)
             processes = browser.new_browser_cdp_session().send("SystemInfo.getProcessInfo")["processInfo"]
-            seen.renderers += _process_ids(processes, "renderer")
-            try:
-                yield page
-            except BaseException:
-                # One that stands still is waited for half a minute when it is asked to close.
-                for process in _process_ids(processes, "browser"):
-                    with contextlib.suppress(OSError):
-                        os.kill(process, signal.SIGKILL)
-                raise
-        finally:
+            seen.renderers += [process["id"] for process in processes if process["type"] == "renderer"]
+            yield page
             browser.close()
+        except BaseException:
+            _kill(folder)
+            raise
+
+
+@contextlib.contextmanager
+def _ended_at(deadline: float, folder: str) -> Iterator[None]:
+    """Kill driver and browser at the deadline, unless what is inside has ended; its calls raise Error then."""
+    done = threading.Event()
+
+    def watch() -> None:
+        done.wait(max(0.0, deadline - time.monotonic()))
+        while not done.wait(POLL_MILLISECONDS / 1000):  # again: they may have been about to start
+            _kill(folder)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
+
+
+def _kill(folder: str) -> None:
+    """Kill the driver whose files lie in the folder, and the browser that it started."""
+    import psutil
+
+    for process in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get("TMPDIR") == folder:
+                for one in [*process.children(recursive=True), process]:
+                    with contextlib.suppress(psutil.Error):
+                        one.kill()
 
 
 @contextlib.contextmanager
@@ -142,10 +165,6 @@ def _temporary_files() -> Iterator[str]:
         while Path(folder).exists() and time.monotonic() < deadline:
             shutil.rmtree(folder, ignore_errors=True)
             time.sleep(POLL_MILLISECONDS / 1000 if Path(folder).exists() else 0)
-
-
-def _process_ids(processes: list[dict[str, Any]], kind: str) -> list[int]:
-    return [process["id"] for process in processes if process["type"] == kind]
 
 
 def _refuse(route: Any, seen: Visit) -> None:
