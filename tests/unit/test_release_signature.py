@@ -11,6 +11,7 @@ import re
 import shlex
 import socket
 import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -371,7 +372,7 @@ def test_without_a_key_the_commands_that_make_one_are_told_and_work(tmp_path, mo
 
 def test_a_key_that_others_may_read_gets_a_note(tmp_path):
     private, _ = write_key(tmp_path)
-    private.chmod(0o644)
+    private.chmod(0)
     (note,) = load_signing_key(str(private)).notes
     assert f"chmod 600 {private}" in note
 
@@ -404,11 +405,25 @@ def test_keys_that_cannot_verify_are_refused(signed, tmp_path):
     assert "-pubout" in refusal(lambda: verify_signature(folder, private))
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
-def test_an_unreadable_key_is_refused(tmp_path):
-    private, _ = write_key(tmp_path)
-    private.chmod(0)
-    assert "cannot be read" in refusal(lambda: load_signing_key(str(private)))
+@pytest.fixture
+def unreadable(tmp_path):
+    """Give a key that the user of now cannot read; root, who reads everything, is another user meanwhile."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:  # tmp_path lies in a folder that is closed to others
+        Path(name).chmod(0o755)
+        private, _ = write_key(Path(name))
+        sign(write_release(tmp_path / "releases"), load_signing_key(str(private)))  # imports what another may not
+        private.chmod(0)
+        user = os.geteuid()
+        if user == 0:
+            os.seteuid(65534)
+        yield private
+        os.seteuid(user)
+
+
+def test_an_unreadable_key_is_refused(unreadable):
+    with pytest.raises(PermissionError):
+        unreadable.read_bytes()
+    assert "cannot be read" in refusal(lambda: load_signing_key(str(unreadable)))
 
 
 def test_no_text_of_a_key_is_told(tmp_path, monkeypatch, capfd):
