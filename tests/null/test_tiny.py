@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.report.terminal import REFRESHES_PER_SECOND
 from tests.null.cli import BUILD, DATA, TIMEOUT_SECONDS, Project, finish, keys, made
 
 STAGES = ["null_train", "null_prune", "null_quantize", "evaluate", "baseline", "evaluate_baseline"]
@@ -631,7 +632,7 @@ def on_terminal(project: Project, *arguments: str, columns: int, **environment: 
 
 @pytest.mark.parametrize("columns", [40, 100])
 def test_live_view_on_a_terminal(project: Project, columns: int) -> None:
-    project.configure("null_train", epochs=2, seconds=0.8)
+    project.configure("null_train", epochs=2, seconds=8 / REFRESHES_PER_SECOND)  # each epoch is drawn some times
     code, stdout, stderr = on_terminal(project, *BUILD, columns=columns)
     assert code == 0
     assert "\x1b[?25l" in stderr  # the cursor is hidden while the view lives

@@ -372,7 +372,7 @@ def test_without_a_key_the_commands_that_make_one_are_told_and_work(tmp_path, mo
 
 def test_a_key_that_others_may_read_gets_a_note(tmp_path):
     private, _ = write_key(tmp_path)
-    private.chmod(0)
+    private.chmod(0o644)
     (note,) = load_signing_key(str(private)).notes
     assert f"chmod 600 {private}" in note
 
