@@ -16,11 +16,11 @@ from pipeline.task_frame import exits, help_for, show
         out="the file to write; left out: report.html beside what it is about",
         times="estimate each operator's time as well, where no measurement is stored",
         serve="show it on this machine and reload it while a build runs, until Ctrl-C",
-        port="with --serve: port on 127.0.0.1; 0 takes any",
+        port="with --serve: port on 127.0.0.1, 8377 if left out; 0 takes any",
     )
 )
 @exits
-def report(context, target="", workload="", compare=False, out="", times=False, serve=False, port="8377", json=False):
+def report(context, target="", workload="", compare=False, out="", times=False, serve=False, port="", json=False):
     """Write one HTML file of a build, a comparison or the whole history, to look at.
 
     Example: invoke report --target=mobile

@@ -9,6 +9,8 @@ from pipeline.errors import RequestError
 from pipeline.target import load_target
 from pipeline.task_frame import DEFAULT_WORKLOAD
 
+DEFAULT_PORT = "8377"
+
 
 @dataclass(frozen=True)
 class ReportRequest:
@@ -29,8 +31,11 @@ def checked_report_request(
         raise _refused("--workload needs a target", f"--workload={workload}", "a target, or neither", "--target=mobile")
     if serve and json:
         raise _refused("--serve gives no document", "--serve --json", "one of them", "leave one out")
-    if not (port.isascii() and port.isdigit() and int(port) < 65536):
-        raise _refused("--port is not a port", port, "a whole number, 0 to 65535", "--port=8377")
+    if port and not serve:
+        raise _refused("--port needs --serve", f"--port={port}", "both, or neither", f"--serve --port={port}")
+    port = port or DEFAULT_PORT
+    if not (port.isascii() and port.isdigit() and len(port) < 6 and int(port) < 65536):
+        raise _refused("--port is not a port", port, "a whole number, 0 to 65535", f"--port={DEFAULT_PORT}")
     if out and Path(out).is_dir():
         raise _refused("--out is a folder", f"--out={out}", "the file to write", f"--out={Path(out) / 'report.html'}")
     name = load_target(target, root).name if target else ""

@@ -82,6 +82,20 @@ def test_axe_would_notice(visitor: Visitor, reports: dict[str, str]) -> None:
         assert any(found.startswith("select-name") for found in violations(page))
 
 
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_kinds_of_bytes_have_the_colours_of_their_rectangles(
+    visitor: Visitor, reports: dict[str, str], theme: str
+) -> None:
+    with visitor.at(reports["build"], dark=theme == "dark") as page:
+        draw_everything(page)
+        swatches = "spans => spans.map(span => getComputedStyle(span).backgroundColor)"
+        legend = page.eval_on_selector_all("#bytes .swatch", swatches)
+        fills = "paths => paths.map(path => getComputedStyle(path).fill)"
+        drawn = page.eval_on_selector_all("[data-chart=treemap] .mark-rect path", fills)
+        assert len(legend) == len(set(legend)) > 1
+        assert set(legend) == set(drawn)
+
+
 @pytest.mark.parametrize("kind", FRONTS)
 def test_a_point_tells_its_recipe_and_a_click_filters(visitor: Visitor, reports: dict[str, str], kind: str) -> None:
     with visitor.at(reports[kind]) as page:

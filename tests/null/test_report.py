@@ -56,6 +56,8 @@ def test_an_empty_project_has_a_report_that_says_so(project: Project) -> None:
         (("--target=nul",), "did you mean 'null'?"),
         (("--serve", "--port=70000"), "--port is not a port"),
         (("--serve", "--port=abc"), "--port is not a port"),
+        (("--serve", f"--port={'9' * 5000}"), "--port is not a port"),
+        (("--port=8377",), "--port needs --serve"),
         (("--out=targets",), "--out=targets/report.html"),
     ],
 )

@@ -13,7 +13,7 @@ from pipeline.report.page.charts.curves import curves
 from pipeline.report.page.charts.histogram import histogram
 from pipeline.report.page.charts.layer_noise import layer_noise
 from pipeline.report.page.charts.operator_time import operator_time
-from pipeline.report.page.charts.treemap import KINDS, treemap
+from pipeline.report.page.charts.treemap import COLORS, KINDS, treemap
 from pipeline.report.page.graph_drawing import graph_svg
 from pipeline.report.page.pieces import (
     Chart,
@@ -227,7 +227,7 @@ def byte_pieces(anatomy: Anatomy) -> list[Any]:
     if not pieces:
         return []
     total = sum(piece.bytes for piece in pieces)
-    kinds = {kind: sum(piece.bytes for piece in pieces if piece.kind == kind) for kind in KINDS}
+    kinds = {kind: size for kind in KINDS if (size := sum(piece.bytes for piece in pieces if piece.kind == kind))}
     rest = pieces[LISTED_MAX:]
     rows: list[tuple[str, ...]] = [
         (p.name, p.layer, p.kind, f"{p.bytes:,}", f"{p.bytes / total:.1%}") for p in pieces[:LISTED_MAX]
@@ -236,7 +236,10 @@ def byte_pieces(anatomy: Anatomy) -> list[Any]:
         size = sum(piece.bytes for piece in rest)
         rows.append((f"{len(rest)} smaller ones", "", "", f"{size:,}", f"{size / total:.1%}"))
     table = Table(("tensor", "layer", "kind", "bytes", "share"), rows, "Bytes by tensor", numbers=frozenset({3, 4}))
-    by_kind = Facts([(f"{kind}", f"{size:,} B · {size / total:.1%}") for kind, size in kinds.items() if size])
+    by_kind = Facts(
+        [(kind, f"{size:,} B · {size / total:.1%}") for kind, size in kinds.items()],
+        colors=[COLORS[kind] for kind in kinds],
+    )
     return [
         by_kind,
         Chart("treemap", f"{total:,} bytes", treemap(pieces), f"Treemap of the file's {total} bytes", table, 300),

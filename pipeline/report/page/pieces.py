@@ -50,10 +50,11 @@ class Charts:
 
 @dataclass(frozen=True)
 class Facts:
-    """Names with values."""
+    """Names with values. colors: a custom property for each, where the names are a chart's legend too."""
 
     facts: Sequence[tuple[str, str]]
     codes: bool = False
+    colors: Sequence[str] = ()
     kind: str = "facts"
 
 

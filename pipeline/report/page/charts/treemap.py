@@ -7,6 +7,7 @@ from typing import Any
 from pipeline.anatomy.document import FileBytes
 
 KINDS = ("weights", "biases", "quantization parameters", "other constants", "graph overhead")
+COLORS = {kind: f"--kind-{position}" for position, kind in enumerate(KINDS)}  # the page's custom properties
 PIECES_MAX = 400  # the smallest beyond are one rectangle of their kind
 NAMED_WIDTH, NAMED_HEIGHT = 46, 16  # pixels that a rectangle needs to hold a name
 
@@ -78,7 +79,7 @@ def treemap(pieces: list[FileBytes]) -> dict[str, Any]:
                 "name": "color",
                 "type": "ordinal",
                 "domain": list(KINDS),
-                "range": [f"var(--kind-{position})" for position in range(len(KINDS))],
+                "range": [f"var({COLORS[kind]})" for kind in KINDS],
             }
         ],
         "marks": [
