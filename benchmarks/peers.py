@@ -34,7 +34,6 @@ import numpy as np
 from pipeline.benchmark import MOST_BLOCKS, ROUNDS
 from pipeline.build_target import executed
 from pipeline.calibration import representative_dataset
-from pipeline.comparison.choice import wilson_interval
 from pipeline.errors import PipelineError
 from pipeline.inspect import float_leftovers, inspect_file
 from pipeline.intervals import bootstrap_percentiles, interval
@@ -44,6 +43,7 @@ from pipeline.project import ARTIFACT, Project, open_project
 from pipeline.report.terminal import terminal_watch
 from pipeline.runner import Settings
 from pipeline.runners import host
+from pipeline.score_intervals import wilson_interval
 from pipeline.target import load_target
 from pipeline.watch import Watch
 from pipeline.workload import Workload, load_workload

@@ -174,6 +174,7 @@ def _finished(
         task=workload.task_name,
         metric=workload.metric,
         scores=scores_of(evaluation, "test"),
+        score_intervals=evaluation["intervals"],
         validation_scores=scores_of(evaluation, "validation"),
         baseline_scores=scores_of(baseline, "test"),
         latency=latency_record(measurement),

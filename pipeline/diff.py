@@ -1,9 +1,9 @@
 """Two builds held against each other, from what is known of both: pure functions.
 
 Numbers with intervals differ when the intervals do not meet. Accuracy differs when McNemar's exact test on
-the two files' answers says so; without the answers, when the Wilson intervals do not meet. Nothing is said of
-other scores, which have no interval. Times and memory compare only where device, runner and threads are the
-same, scores only of one workload with the same data.
+the two files' answers says so; without the answers it is held against the intervals, as other scores are.
+Times and memory compare only where device, runner and threads are the same, scores only of one workload with
+the same data.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pipeline.comparison.choice import SIGNIFICANT, mcnemar, wilson_interval
+from pipeline.comparison.choice import SIGNIFICANT, mcnemar
 from pipeline.diff_document import (
     AnswerChange,
     Answers,
@@ -50,10 +50,10 @@ def metric_changes(
     for name in METRICS:
         if name in before.scores or name in after.scores:
             values = (before.scores.get(name), after.scores.get(name))
-            spans = (_wilson(before, name), _wilson(after, name))
+            spans = (before.score_intervals.get(name), after.score_intervals.get(name))
             judged = test if name == "accuracy" else None
             higher = METRICS[name].higher_is_better
-            alone = "" if name == "accuracy" or values[0] == values[1] else "it has no interval"
+            alone = "" if judged or all(spans) or values[0] == values[1] else "it has no interval"
             found.append(_change(name, values, spans, higher=higher, note=other_data or alone, test=judged))
     note = not_comparable(after, before)
     pair = (before.latency, after.latency)
@@ -186,14 +186,6 @@ def _change(
         outcome=outcome,
         note=note,
     )
-
-
-def _wilson(document: BuildDocument, metric: str) -> Span | None:
-    """Return the interval of a share of answers that are right; None for other scores."""
-    facts: Any = next((stage.facts.get("test") for stage in document.stages if stage.name == "evaluate"), None)
-    if metric != "accuracy" or not facts or "correct" not in facts or not facts.get("samples"):
-        return None
-    return wilson_interval(facts["correct"], facts["samples"])
 
 
 def _span(interval: Interval | None) -> Span | None:

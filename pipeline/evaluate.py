@@ -16,8 +16,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipeline.data.streaming import answers_of
 from pipeline.learning_task import METRICS
 from pipeline.runner import Settings, find_runner
+from pipeline.score_intervals import score_intervals
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from pipeline.workload import Workload
 
 CONSUMES = "tflite"
@@ -46,24 +49,31 @@ def run(source: Path, workload: Workload, config: Config, out: Path, report: Any
     """Run the validation and test splits through `source/model.tflite`.
 
     Writes `<split>.npy`, [n, …], what the file answers to each sample. Returns the task's scores and the
-    samples of each split, for samples of one class each also how many are right, and the first test answers
-    with their confidence. Raises RunnerFailed when the file cannot be run.
+    samples of each split, for samples of one class each also how many are right, the 95% intervals of the test
+    scores, and the first test answers with their confidence. Raises RunnerFailed when the file cannot be run.
     """
     import numpy as np
 
     runner = find_runner(config.runner)
     settings = Settings(config.threads, resident_megabytes=config.resident_megabytes, seconds=config.seconds)
     task = workload.task
+
+    def score(evidence: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        return dict(task.scores(evidence, labels, workload.threshold))
+
     facts: dict[str, Any] = {}
     for number, split in enumerate(("validation", "test")):
         raw, labels = workload.load(split)
         _, evidence = answers_of(runner, {"model": source / "model.tflite"}, raw, workload, settings)["model"]
         answers = task.answers(evidence, workload.threshold)
         np.save(out / f"{split}.npy", answers.astype(np.int32) if answers.dtype.kind == "i" else answers)
-        facts[split] = {**task.scores(evidence, labels, workload.threshold), "samples": len(labels)}
-        if task.HAS_CLASSES:
-            facts[split]["correct"] = int((answers == labels).sum())
+        facts[split] = {**score(evidence, labels), "samples": len(labels)}
+        correct = int((answers == labels).sum()) if task.HAS_CLASSES else None
+        if correct is not None:
+            facts[split]["correct"] = correct
         report({"done": (number + 1) / 2})
+    spans = score_intervals(score, evidence, labels, correct)
+    facts["intervals"] = {name: list(span) for name, span in spans.items()}
     facts["predictions"] = [
         {
             "index": index,

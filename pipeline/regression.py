@@ -1,8 +1,8 @@
 """Whether a measurement is worse than an earlier one, beyond what both intervals allow.
 
 A latency is worse when its whole interval lies above the earlier whole interval; so is memory. Sizes and
-a device's figures are exact; those that vary and have no interval are left out. Accuracy is worse when it
-lies below the 95% interval (Wilson) of the earlier one; other scores are compared as they are. Times and
+a device's figures are exact; those that vary and have no interval are left out. A score is worse when it lies
+beyond the 95% interval of the earlier one; where that has none, it is compared as it is. Times and
 memory compare only where device, runner and threads are the same.
 """
 
@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pipeline.comparison.choice import wilson_interval
 from pipeline.errors import RequestError
 from pipeline.learning_task import METRICS
+from pipeline.score_intervals import wilson_interval
 from pipeline.verdict import DEVICE_BUDGETS
 
 if TYPE_CHECKING:
@@ -70,10 +70,13 @@ def changes(
 ) -> list[Change]:
     """Return every metric that both have. scores: of the file now, and of how many samples."""
     found = [_exact("size_bytes", before.size_bytes, now.size_bytes)]
-    earlier = getattr(before, "scores", {})
+    earlier, spans = getattr(before, "scores", {}), getattr(before, "score_intervals", {})
     for name in METRICS:
         if scores and name in earlier and name in scores[0]:
-            found.append(_score(name, earlier[name], scores[0][name], scores[1]))
+            span = spans.get(name)
+            if span is None and name == "accuracy":  # a document from before intervals were recorded
+                span = wilson_interval(round(earlier[name] * scores[1]), scores[1])
+            found.append(_score(name, earlier[name], scores[0][name], span))
     for name in sorted(set(before.device.figures) & set(now.device.figures) & EXACT):
         theirs, ours = before.device.figures[name].value, now.device.figures[name].value
         found.append(_exact(name, theirs, ours, higher=name in HIGHER_IS_BETTER))
@@ -120,12 +123,13 @@ def _measured(metric: str, values: list[float], intervals: list[tuple[float, flo
     )
 
 
-def _score(metric: str, before: float, now: float, samples: int) -> Change:
-    """Accuracy counts answers, so that chance has an interval; other scores are compared as they are."""
-    if metric != "accuracy":
+def _score(metric: str, before: float, now: float, span: tuple[float, float] | None) -> Change:
+    """span: 95% interval of the earlier score; None where it is as it is."""
+    if span is None:
         return _exact(metric, before, now, higher=METRICS[metric].higher_is_better)
-    low, high = wilson_interval(round(before * samples), samples)
-    outcome = "worse" if now < low else "better" if now > high else "no difference shown"
+    below, above = now < span[0], now > span[1]
+    better, worse = (above, below) if METRICS[metric].higher_is_better else (below, above)
+    outcome = "worse" if worse else "better" if better else "no difference shown"
     return Change(metric=metric, before=before, now=now, outcome=outcome)
 
 

@@ -70,6 +70,7 @@ def released_target(name: str, **changed: Any) -> ReleasedTarget:
         sha256=files[0].sha256,
         size_bytes=443_904,
         scores={"accuracy": 0.9951, "f1": 0.99506},
+        score_intervals={"accuracy": (0.99353, 0.99629), "f1": (0.9936, 0.9965)},
         validation_scores={"accuracy": 0.9952},
         baseline_scores={"accuracy": 0.9946},
         test_samples=10_000,

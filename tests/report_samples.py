@@ -85,6 +85,7 @@ def build(target: str = "mobile", size: int = 444, **fields: Any) -> BuildDocume
         "validation_accuracy": 0.996,
         "baseline_accuracy": 0.9945,
         "scores": {"accuracy": 0.995},
+        "score_intervals": {"accuracy": (0.9934, 0.9962)},
         "validation_scores": {"accuracy": 0.996},
         "baseline_scores": {"accuracy": 0.9945},
         "latency": latency,

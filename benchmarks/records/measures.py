@@ -43,7 +43,7 @@ def zipped_bytes(path: Path) -> int:
 
 def wilson_interval(correct: int, samples: int) -> tuple[float, float]:
     """Return the 95% interval of a share (Wilson 1927), to the six digits that the logs have."""
-    from pipeline.comparison.choice import wilson_interval as exact
+    from pipeline.score_intervals import wilson_interval as exact
 
     low, high = exact(correct, samples)
     return round(low, 6), round(high, 6)

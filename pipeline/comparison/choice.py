@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 SIGNIFICANT = 0.05
 ONE_SIDED = 1.6449  # the normal distribution's 95% quantile
-TWO_SIDED = 1.959963984540054  # its 97.5% quantile
 SAME_SIZE = 0.01  # files whose bytes differ by a smaller share count as equal
 
 
@@ -37,14 +36,6 @@ class McNemar(BaseModel):
     def worse(self) -> bool:
         """Whether this file is less accurate, and not by chance."""
         return self.p_value < SIGNIFICANT and self.only_this_right < self.only_reference_right
-
-
-def wilson_interval(correct: int, samples: int) -> tuple[float, float]:
-    """Return the 95% interval of a share, 0 to 1 (Wilson 1927, doi:10.1080/01621459.1927.10502953)."""
-    share, squared = correct / samples, TWO_SIDED**2
-    centre = (correct + squared / 2) / (samples + squared)
-    reach = TWO_SIDED / (samples + squared) * math.sqrt(correct * (1 - share) + squared / 4)
-    return (centre - reach if correct else 0.0), (centre + reach if correct < samples else 1.0)
 
 
 def mcnemar(reference_right: np.ndarray, right: np.ndarray) -> McNemar:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipeline.comparison.choice import accuracy_is_sure, axes, mcnemar, pareto_front, why_not, wilson_interval
+from pipeline.comparison.choice import accuracy_is_sure, axes, mcnemar, pareto_front, why_not
 from pipeline.comparison.document import Accuracy, CandidateRow
 from pipeline.comparison.reasons import gained, reasons
 from pipeline.evaluate import scores_of
 from pipeline.inspect import inspect_file
 from pipeline.plan import EVALUATE, EVALUATE_BASELINE, Plan, whole_recipe
 from pipeline.project import ARTIFACT
+from pipeline.score_intervals import wilson_interval
 from pipeline.verdict import Verdict, judge, overall
 
 if TYPE_CHECKING:

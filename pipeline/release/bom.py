@@ -13,7 +13,6 @@ import sys
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from pipeline.comparison.choice import wilson_interval
 from pipeline.errors import EnvironmentUnsuited
 from pipeline.release.facts import ReleaseFacts
 from pipeline.release.json_document import document_bytes, hashes_in, read_document, unsound
@@ -185,10 +184,7 @@ def _performance(target: ReleasedTarget) -> list[dict[str, Any]]:
 
     rows = []
     for name, value in sorted(target.scores.items()):
-        # Accuracy counts answers, so that it has an interval; the other metrics have none here.
-        counted = name == "accuracy" and 0 <= value <= 1 and target.test_samples > 0
-        bounds = wilson_interval(round(value * target.test_samples), target.test_samples) if counted else None
-        rows.append(metric(name, value, "test", bounds))
+        rows.append(metric(name, value, "test", target.score_intervals.get(name)))
     rows += [metric(name, value, "validation") for name, value in sorted(target.validation_scores.items())]
     rows += [
         metric(f"{name} of the float32 file", value, "test") for name, value in sorted(target.baseline_scores.items())

@@ -68,6 +68,7 @@ def collect(
         sha256=build.sha256,
         size_bytes=build.size_bytes,
         scores=build.scores,
+        score_intervals=build.score_intervals,
         validation_scores=build.validation_scores,
         baseline_scores=build.baseline_scores,
         test_samples=len(test_samples),

@@ -73,6 +73,7 @@ class ReleasedTarget(BaseModel):
     sha256: str = Field(description="Its SHA-256: every number here was measured on these bytes.")
     size_bytes: int = Field(description="Its size.")
     scores: dict[str, float] = Field(description="Its metrics on the test split.")
+    score_intervals: dict[str, tuple[float, float]] = Field({}, description="Their 95% intervals, where they have one.")
     validation_scores: dict[str, float] = Field(description="Its metrics on the validation split.")
     baseline_scores: dict[str, float] = Field(description="Metrics of the float32 file on the test split.")
     test_samples: int = Field(description="Count of samples of the test split.")

@@ -13,7 +13,6 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.comparison.choice import wilson_interval
 from pipeline.release.bom import input_and_output
 from pipeline.release.facts import ReleaseFacts
 from pipeline.release.json_document import hashes_in
@@ -123,8 +122,8 @@ def _contents(facts: ReleaseFacts) -> str:
                 _code(target.model),
                 f"{target.size_bytes:,}",
                 _form(facts, target),
-                _scores(target.scores, target.test_samples),
-                _scores(target.baseline_scores, 0) or "none",
+                _scores(target.scores, target.score_intervals),
+                _scores(target.baseline_scores, {}) or "none",
                 _latency(target),
                 _overall(target),
             )
@@ -143,8 +142,9 @@ def _contents(facts: ReleaseFacts) -> str:
         [
             "## What is in it",
             _table(head, rows),
-            "In brackets are 95% intervals: of accuracy Wilson's, of latency the benchmark's. The float32 file is the "
-            "one of the uncompressed model, which is no part of this release.",
+            "In brackets are 95% intervals: Wilson's of a share of right answers, a bootstrap's of other scores, the "
+            "benchmark's of latency. The float32 file is the one of the uncompressed model, which is no part of this "
+            "release.",
         ]
     )
 
@@ -153,13 +153,11 @@ def _form(facts: ReleaseFacts, target: ReleasedTarget) -> str:
     return " → ".join(dtype or "not known" for dtype in input_and_output(facts, target))
 
 
-def _scores(scores: dict[str, float], samples: int) -> str:
+def _scores(scores: dict[str, float], intervals: dict[str, tuple[float, float]]) -> str:
     parts = []
     for name, value in sorted(scores.items()):
-        part = f"{name} {_number(value)}"
-        if name == "accuracy" and samples > 0 and 0 <= value <= 1:  # it counts answers, so that it has an interval
-            part += " [{:.4f}, {:.4f}]".format(*wilson_interval(round(value * samples), samples))
-        parts.append(part)
+        span = " [{:.4f}, {:.4f}]".format(*intervals[name]) if name in intervals else ""
+        parts.append(f"{name} {_number(value)}{span}")
     return "<br>".join(parts)
 
 

@@ -182,11 +182,8 @@ def _check_build(folder: Path, target: ReleasedTarget, where: str) -> None:
         build = BuildDocument.model_validate_json((folder / name).read_bytes())
     except (ValidationError, ValueError) as error:
         raise altered(where, name, str(error).splitlines()[0]) from error
-    theirs = (build.target, build.workload, build.sha256, build.size_bytes, build.scores, build.verdicts, build.verdict)
-    ours = (
-        *(target.target, target.workload, target.sha256, target.size_bytes),
-        *(target.scores, target.verdicts, target.verdict),
-    )
+    same = ("target", "workload", "sha256", "size_bytes", "scores", "score_intervals", "verdicts", "verdict")
+    theirs, ours = ([getattr(side, name) for name in same] for side in (build, target))
     if theirs != ours:
         raise altered(where, name, f"other numbers than the manifest's of {target.target}")
 

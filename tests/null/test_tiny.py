@@ -20,6 +20,7 @@ import pytest
 from PIL import Image
 
 from pipeline.report.terminal import REFRESHES_PER_SECOND
+from pipeline.score_intervals import wilson_interval
 from tests.null.cli import BUILD, DATA, TIMEOUT_SECONDS, Project, finish, keys, made
 
 STAGES = ["null_train", "null_prune", "null_quantize", "evaluate", "baseline", "evaluate_baseline"]
@@ -76,6 +77,7 @@ def test_build_writes_what_it_prints(project: Project) -> None:
             "task",
             "metric",
             "scores",
+            "score_intervals",
             "validation_scores",
             "baseline_scores",
             "latency",
@@ -100,6 +102,9 @@ def test_build_numbers_belong_to_the_very_file(built: Project) -> None:
     assert document["deflated_bytes"] == len(zlib.compress(content, 9))
     # The null runner answers class 0, which a tenth of the samples has.
     assert document["accuracy"] == document["validation_accuracy"] == document["baseline_accuracy"] == 0.1
+    samples = next(stage["facts"]["test"]["samples"] for stage in document["stages"] if stage["name"] == "evaluate")
+    assert document["score_intervals"]["accuracy"] == list(wilson_interval(samples // 10, samples))
+    assert set(document["score_intervals"]) == set(document["scores"])
 
 
 def test_build_tells_latency_stages_versions_and_verdicts(built: Project) -> None:

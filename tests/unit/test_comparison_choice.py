@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.comparison.choice import accuracy_is_sure, choose, mcnemar, pareto_front, why_not, wilson_interval
+from pipeline.comparison.choice import accuracy_is_sure, choose, mcnemar, pareto_front, why_not
 from pipeline.comparison.document import Accuracy
+from pipeline.score_intervals import wilson_interval
 from pipeline.verdict import Verdict
 from tests.comparison_rows import row
 

@@ -19,6 +19,7 @@ from pipeline.diff_document import MetricChange, StageChange
 from pipeline.documents import BuildDocument, StageRecord
 from pipeline.inspect import inspect_file
 from pipeline.intervals import Interval
+from pipeline.score_intervals import wilson_interval
 from tests.null.cli import DATA
 from tests.unit.test_documents import build_document
 
@@ -28,7 +29,9 @@ def build(correct: int = 900, **more: Any) -> BuildDocument:
     facts = {"test": {"accuracy": correct / 1000, "samples": 1000, "correct": correct}}
     stage = StageRecord(name="evaluate", key="1" * 64, state="made", seconds=1.0, facts=facts)
     scores = {"accuracy": correct / 1000}
-    return document.model_copy(update={"stages": [*document.stages, stage], "scores": scores, **more})
+    intervals = {"accuracy": wilson_interval(correct, 1000)}
+    given = {"stages": [*document.stages, stage], "scores": scores, "score_intervals": intervals, **more}
+    return document.model_copy(update=given)
 
 
 def change_of(metric: str, before: BuildDocument, after: BuildDocument, **more: Any) -> MetricChange:
@@ -77,6 +80,25 @@ def test_the_samples_that_changed_class_are_named() -> None:
 def test_scores_on_other_data_do_not_compare() -> None:
     change = change_of("accuracy", build(), build(100), other_data="the data are not the same")
     assert (change.outcome, change.note) == ("not applicable", "the data are not the same")
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "outcome"),
+    [
+        ("f1", 0.95, "no difference shown"),
+        ("f1", 0.99, "better"),
+        ("f1", 0.80, "worse"),
+        ("mean_absolute_error", 0.99, "worse"),
+        ("mean_absolute_error", 0.80, "better"),
+    ],
+)
+def test_a_score_differs_when_the_intervals_do_not_meet(metric: str, value: float, outcome: str) -> None:
+    before, after = (
+        build(scores={metric: score}, score_intervals={metric: (score - 0.04, score + 0.04)}) for score in (0.9, value)
+    )
+    assert change_of(metric, before, after).outcome == outcome
+    unknown = after.model_copy(update={"score_intervals": {}})
+    assert change_of(metric, before, unknown).note == "it has no interval"
 
 
 def test_a_score_without_interval_shows_no_difference_by_itself() -> None:

@@ -10,6 +10,7 @@ import pytest
 from pipeline.documents import BenchResult
 from pipeline.errors import RequestError
 from pipeline.intervals import Interval
+from pipeline.learning_task import METRICS
 from pipeline.regression import Change, changes, load_earlier
 from pipeline.runner import Figure
 from tests.unit.test_documents import bench_document, build_document
@@ -97,6 +98,25 @@ def test_accuracy_is_judged_by_the_earlier_interval() -> None:
     assert found["accuracy"].outcome == "no difference shown"  # 0.9 of 1,000 lies between 0.880 and 0.917
     assert changes(result(), before, scores=({"accuracy": 0.87}, 1000))[1].outcome == "worse"
     assert changes(result(), before, scores=({"accuracy": 0.92}, 1000))[1].outcome == "better"
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "outcome"),
+    [
+        ("f1", 0.88, "no difference shown"),
+        ("f1", 0.87, "worse"),
+        ("f1", 0.93, "better"),
+        ("mean_absolute_error", 0.93, "worse"),
+        ("mean_absolute_error", 0.87, "better"),
+    ],
+)
+def test_a_score_is_judged_by_its_earlier_interval(metric: str, value: float, outcome: str) -> None:
+    given = {"scores": {metric: 0.9}, "score_intervals": {metric: (0.875, 0.925)}}
+    before = build_document().model_copy(update=given)
+    assert changes(result(), before, scores=({metric: value}, 1000))[1].outcome == outcome
+    exact = before.model_copy(update={"score_intervals": {}})
+    worse = {"worse"} if METRICS[metric].higher_is_better == (value < 0.9) else {"better"}
+    assert {changes(result(), exact, scores=({metric: value}, 1000))[1].outcome} == worse
 
 
 def test_both_kinds_of_documents_are_read(tmp_path: Path) -> None:

@@ -56,9 +56,9 @@ def test_the_metrics_have_their_intervals():
     accuracy = metrics["accuracy", "test"]
     assert accuracy["value"] == "0.9951"
     bounds = accuracy["confidenceInterval"]
-    # 9951 of 10000, by Wilson's formula
     assert float(bounds["lowerBound"]) == pytest.approx(0.99353, abs=1e-5)
     assert float(bounds["upperBound"]) == pytest.approx(0.99629, abs=1e-5)
+    assert metrics["f1", "test"]["confidenceInterval"] == {"lowerBound": "0.9936", "upperBound": "0.9965"}
     assert metrics["accuracy", "validation"]["value"] == "0.9952"
     assert metrics["accuracy of the float32 file", "test"]["value"] == "0.9946"
     latency = metrics["latency_p50_us", "AMD EPYC"]

@@ -118,6 +118,11 @@ def test_the_verdict_is_at_the_top_in_words() -> None:
     assert "nothing has been built here" in text_of(history_page([], [], recipes={}, reports={}))
 
 
+def test_the_score_has_its_interval() -> None:
+    assert "99.34% – 99.62% on the test split, float32 99.45%" in text_of(build_page(build(), anatomy()))
+    assert "test split, float32 99.45%" in text_of(build_page(build(score_intervals={}), anatomy()))
+
+
 def test_a_missing_part_says_why() -> None:
     reasons = {
         part: f"{part} is not there" for part in Anatomy.model_fields if part not in ("sha256", "missing", "notes")

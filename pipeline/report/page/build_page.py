@@ -43,7 +43,9 @@ def figures(build: BuildDocument) -> list[tuple[str, str, str]]:
     found = [("size", f"{build.size_bytes:,} B", f"{build.deflated_bytes:,} B deflated")]
     if build.metric in build.scores:
         before = build.baseline_scores.get(build.metric)
-        detail = "test split" + (f", float32 {in_words(build.metric, before)}" if before is not None else "")
+        span = [in_words(build.metric, end) for end in build.score_intervals.get(build.metric, ())]
+        detail = (" – ".join(span) + " on the " if span else "") + "test split"
+        detail += f", float32 {in_words(build.metric, before)}" if before is not None else ""
         found.append((build.metric.replace("_", " "), in_words(build.metric, build.scores[build.metric]), detail))
     if latency := build.latency:
         (low, high), on = latency.p50_us_interval, latency.device.name
