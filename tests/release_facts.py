@@ -128,6 +128,7 @@ def build_document(target: ReleasedTarget) -> BuildDocument:
         validation_accuracy=0.9952,
         baseline_accuracy=0.9946,
         scores=target.scores,
+        score_intervals=target.score_intervals,
         validation_scores=target.validation_scores,
         baseline_scores=target.baseline_scores,
         latency=target.latency,

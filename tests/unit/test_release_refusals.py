@@ -248,8 +248,11 @@ def test_documents_of_other_files_are_refused_whoever_signed_them(made: Path, fo
     refused(lambda: verify(made, folder))
 
 
-def test_scores_other_than_build_json_says_are_refused_whoever_signed_them(made: Path, folder: Path) -> None:
-    edit_manifest(folder, lambda manifest: manifest["targets"][0]["scores"].update(accuracy=1.0))
+@pytest.mark.parametrize("change", [{"scores": {"accuracy": 1.0}}, {"score_intervals": {"accuracy": [0.1, 0.2]}}])
+def test_scores_other_than_build_json_says_are_refused_whoever_signed_them(
+    made: Path, folder: Path, change: dict[str, object]
+) -> None:
+    edit_manifest(folder, lambda manifest: manifest["targets"][0].update(change))
     reindex(folder)
     resigned(made, folder)
     refused(lambda: verify(made, folder))
