@@ -25,6 +25,7 @@ from pipeline.diff_document import (
 from pipeline.explain import differences
 from pipeline.learning_task import METRICS
 from pipeline.regression import EXACT, HIGHER_IS_BETTER, not_comparable
+from pipeline.score_intervals import wilson_interval
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,10 +51,10 @@ def metric_changes(
     for name in METRICS:
         if name in before.scores or name in after.scores:
             values = (before.scores.get(name), after.scores.get(name))
-            spans = (before.score_intervals.get(name), after.score_intervals.get(name))
+            spans = (_score_span(before, name), _score_span(after, name))
             judged = test if name == "accuracy" else None
             higher = METRICS[name].higher_is_better
-            alone = "" if judged or all(spans) or values[0] == values[1] else "it has no interval"
+            alone = "" if judged or any(spans) or values[0] == values[1] else "it has no interval"
             found.append(_change(name, values, spans, higher=higher, note=other_data or alone, test=judged))
     note = not_comparable(after, before)
     pair = (before.latency, after.latency)
@@ -186,6 +187,14 @@ def _change(
         outcome=outcome,
         note=note,
     )
+
+
+def _score_span(document: BuildDocument, metric: str) -> Span | None:
+    """Return a score's interval; accuracy's from its counts in a document from before intervals were recorded."""
+    facts: Any = next((stage.facts.get("test") for stage in document.stages if stage.name == "evaluate"), None) or {}
+    if metric in document.score_intervals or metric != "accuracy" or not (facts.get("samples") and "correct" in facts):
+        return document.score_intervals.get(metric)
+    return wilson_interval(facts["correct"], facts["samples"])
 
 
 def _span(interval: Interval | None) -> Span | None:

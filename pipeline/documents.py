@@ -126,7 +126,7 @@ class BuildDocument(Document):
     metric: str = Field("accuracy", description="The metric that the workload is scored by.")
     scores: dict[str, float] = Field(description="The file's metrics on the test split, by name.")
     score_intervals: dict[str, tuple[float, float]] = Field(
-        {}, description="95% intervals of `scores`: Wilson's of a share of right answers, a bootstrap's of others."
+        {}, description="95% intervals of `scores`: Wilson's of one answer a sample, a bootstrap's of others."
     )
     validation_scores: dict[str, float] = Field(description="The file's metrics on the validation split.")
     baseline_scores: dict[str, float] = Field(

@@ -71,9 +71,10 @@ def run(source: Path, workload: Workload, config: Config, out: Path, report: Any
         correct = int((answers == labels).sum()) if task.HAS_CLASSES else None
         if correct is not None:
             facts[split]["correct"] = correct
-        report({"done": (number + 1) / 2})
-    spans = score_intervals(score, evidence, labels, correct)
+        report({"done": (number + 0.9) / 2})
+    spans = score_intervals(score, evidence, labels, correct)  # of the test split, which is the last
     facts["intervals"] = {name: list(span) for name, span in spans.items()}
+    report({"done": 1.0})
     facts["predictions"] = [
         {
             "index": index,

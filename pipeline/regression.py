@@ -36,7 +36,7 @@ class Change(BaseModel):
     before: float = Field(description="Its earlier value.")
     now: float = Field(description="Its value now.")
     outcome: Literal["worse", "better", "no difference shown", "not applicable"] = Field(
-        description="worse or better: beyond both intervals; not applicable: measured under other conditions."
+        description="worse or better: beyond what the intervals allow; not applicable: measured under other conditions."
     )
     note: str = Field("", description="Why it does not apply.")
 

@@ -1,8 +1,8 @@
 """How sure a score is, given the samples that it was computed from.
 
-Shares of right answers have Wilson's interval (Wilson 1927, doi:10.1080/01621459.1927.10502953). Every other score has
-the standard error of a bootstrap over samples, to either side as far as the normal distribution says (Efron and
-Tibshirani 1993, An Introduction to the Bootstrap, chapters 6 and 13).
+The accuracy of one answer a sample has Wilson's interval (Wilson 1927, doi:10.1080/01621459.1927.10502953). Any other
+score has the standard error of a bootstrap over samples, to either side as far as the normal distribution says
+(Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapters 6 and 13).
 """
 
 from __future__ import annotations
@@ -37,8 +37,9 @@ def score_intervals(
     """Return the 95% interval of each metric that has one.
 
     score(evidence, labels) -> {metric: value}; evidence and labels: [n, …]. correct: how many answers are right, where
-    each sample has one answer. The seed is fixed: equal evidence gives equal intervals. A score that is the same in all
-    resamples, as that of a flawless file, has none: these samples do not tell how sure it is.
+    each sample has one answer. The seed is fixed: equal evidence gives equal intervals. A flawless share varies in no
+    resample: its interval is Wilson's. Any other score that does not vary has none: these samples do not tell how sure
+    it is. With few positive samples an area is less sure than its interval says.
     """
     import numpy as np
 
@@ -48,10 +49,19 @@ def score_intervals(
     for _ in range(RESAMPLES):
         drawn = random.integers(0, samples, size)
         rows.append(list(score(evidence[drawn], labels[drawn]).values()))
-    errors = np.std(rows, axis=0, ddof=1) * math.sqrt(size / samples)
     spans = {}
-    for (name, value), error in zip(found.items(), errors, strict=True):
-        if error > 0:
-            reach, most = float(error) * TWO_SIDED, 1.0 if METRICS[name].higher_is_better else math.inf
-            spans[name] = (max(0.0, value - reach), min(most, value + reach))
+    for (name, value), resampled in zip(found.items(), np.transpose(rows), strict=True):
+        is_share = METRICS[name].higher_is_better
+        if is_share and value == 1:
+            counted = _fewest(labels) if name == "auc" else samples
+            spans[name] = wilson_interval(counted, counted)
+        elif np.isfinite(resampled).all() and np.ptp(resampled) > 0:
+            reach = float(np.std(resampled, ddof=1)) * math.sqrt(size / samples) * TWO_SIDED
+            spans[name] = (max(0.0, value - reach), min(1.0 if is_share else math.inf, value + reach))
     return spans if correct is None else spans | {"accuracy": wilson_interval(correct, samples)}
+
+
+def _fewest(labels: np.ndarray) -> int:
+    """Return how many samples the rarer of 0 and 1 has, of several labels the rarest: [n] or [n, labels]."""
+    positives = (labels == 1).sum(axis=0)
+    return int(min(positives.min(), (len(labels) - positives).min()))

@@ -142,9 +142,9 @@ def _contents(facts: ReleaseFacts) -> str:
         [
             "## What is in it",
             _table(head, rows),
-            "In brackets are 95% intervals: Wilson's of a share of right answers, a bootstrap's of other scores, the "
-            "benchmark's of latency. The float32 file is the one of the uncompressed model, which is no part of this "
-            "release.",
+            "In brackets are 95% intervals: Wilson's of accuracy with one answer a sample, a bootstrap's of other "
+            "scores, the benchmark's of latency. The float32 file is the one of the uncompressed model, which is no "
+            "part of this release.",
         ]
     )
 
@@ -156,7 +156,7 @@ def _form(facts: ReleaseFacts, target: ReleasedTarget) -> str:
 def _scores(scores: dict[str, float], intervals: dict[str, tuple[float, float]]) -> str:
     parts = []
     for name, value in sorted(scores.items()):
-        span = " [{:.4f}, {:.4f}]".format(*intervals[name]) if name in intervals else ""
+        span = f" [{', '.join(map(_number, intervals[name]))}]" if name in intervals else ""
         parts.append(f"{name} {_number(value)}{span}")
     return "<br>".join(parts)
 

@@ -81,6 +81,8 @@ def _figures(document: BuildDocument) -> list[tuple[str, float]]:
         ("size_bytes", document.size_bytes),
         ("deflated_bytes", document.deflated_bytes),
         *((f"test_{name}", value) for name, value in document.scores.items()),
+        *((f"test_{name}_low", low) for name, (low, _) in document.score_intervals.items()),
+        *((f"test_{name}_high", high) for name, (_, high) in document.score_intervals.items()),
         *((f"validation_{name}", value) for name, value in document.validation_scores.items()),
         *((f"float32_test_{name}", value) for name, value in document.baseline_scores.items()),
         *((name, figure.value) for name, figure in document.device.figures.items()),

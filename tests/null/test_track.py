@@ -150,7 +150,7 @@ def test_mlflow_has_parameters_figures_curves_tags_and_files(built: Project, mlf
     data, model = run["data"], built.artifact()
     figures, tags = pairs(data["metrics"]), pairs(data["tags"])
     assert figures["size_bytes"] == model.stat().st_size
-    assert {"test_accuracy", "p50_us", "p50_us_low", "p50_us_high", "pass"} <= set(figures)
+    assert {"test_accuracy", "test_accuracy_low", "p50_us", "p50_us_low", "p50_us_high", "pass"} <= set(figures)
     parameters = pairs(data["params"])
     assert parameters["seed"] == "0"
     assert "version.python" in parameters

@@ -97,8 +97,16 @@ def test_a_score_differs_when_the_intervals_do_not_meet(metric: str, value: floa
         build(scores={metric: score}, score_intervals={metric: (score - 0.04, score + 0.04)}) for score in (0.9, value)
     )
     assert change_of(metric, before, after).outcome == outcome
-    unknown = after.model_copy(update={"score_intervals": {}})
-    assert change_of(metric, before, unknown).note == "it has no interval"
+    one_sided = after.model_copy(update={"score_intervals": {}})
+    assert change_of(metric, before, one_sided).outcome != "not applicable"
+    neither = (side.model_copy(update={"score_intervals": {}}) for side in (before, after))
+    assert change_of(metric, *neither).note == "it has no interval"
+
+
+def test_accuracy_of_a_document_from_before_intervals_has_wilson_s() -> None:
+    before, after = (build(correct, score_intervals={}) for correct in (900, 800))
+    change = change_of("accuracy", before, after)
+    assert (change.outcome, change.before_interval) == ("worse", wilson_interval(900, 1000))
 
 
 def test_a_score_without_interval_shows_no_difference_by_itself() -> None:

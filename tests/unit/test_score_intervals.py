@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.learning_tasks import anomaly, classification, regression
+from pipeline.learning_tasks import anomaly, binary, classification, multi_label, regression
 from pipeline.score_intervals import SAMPLES_MAX, TWO_SIDED, score_intervals, wilson_interval
 
 
@@ -64,12 +64,43 @@ def test_right_answers_are_counted_and_equal_evidence_gives_equal_intervals() ->
     assert found == score_intervals(score_of(classification), evidence, labels, correct)
 
 
-def test_a_flawless_score_has_no_interval_and_none_leaves_its_range() -> None:
+def test_a_flawless_share_is_as_sure_as_its_samples_are_many() -> None:
+    labels = np.arange(40) % 4 // 3  # 10 of 40 are anomalous
+    assert score_intervals(score_of(anomaly), labels.astype(float), labels) == {"auc": wilson_interval(10, 10)}
+    flawless = np.where(labels[:, None] == [0, 1], 5.0, -5.0)
+    spans = score_intervals(score_of(classification), flawless, labels, 40)
+    assert spans == {"f1": wilson_interval(40, 40), "accuracy": wilson_interval(40, 40)}
+    both = np.stack([labels, 1 - np.arange(40) // 38], axis=1)  # 2 of 40 lack the second label
+    spans = score_intervals(score_of(multi_label), np.where(both, 5.0, -5.0), both)
+    assert spans == {"f1": wilson_interval(40, 40), "accuracy": wilson_interval(40, 40), "auc": wilson_interval(2, 2)}
+
+
+def test_a_score_that_no_resample_changes_has_no_interval() -> None:
+    labels = np.arange(60) % 2
+    flawless = np.where(labels[:, None] == [0, 1, 2], 5.0, -5.0)  # class 2 is in no sample, so that F1 is 2/3
+    assert score_of(classification)(flawless, labels)["f1"] == pytest.approx(2 / 3)
+    assert list(score_intervals(score_of(classification), flawless, labels, 60)) == ["accuracy"]
+    assert score_intervals(score_of(regression), np.ones((9, 1)), np.ones((9, 1))) == {}
+    with np.errstate(all="raise"):
+        assert score_intervals(score_of(regression), np.full((9, 1), np.nan), np.ones((9, 1))) == {}
+
+
+def test_no_interval_leaves_the_range_of_its_score() -> None:
     labels = np.arange(40) % 2
-    assert score_intervals(score_of(anomaly), labels.astype(float), labels) == {}
     nearly = labels + np.where(np.arange(40) == 0, 1.5, 0)
     low, high = score_intervals(score_of(anomaly), nearly, labels)["auc"]
     assert 0 < low < high == 1.0
     one_wrong = np.zeros((40, 1))
     one_wrong[0] = 1
     assert score_intervals(score_of(regression), one_wrong, np.zeros((40, 1)))["mean_absolute_error"][0] == 0.0
+
+
+def test_a_yes_or_no_has_all_three() -> None:
+    random = np.random.default_rng(5)
+    labels = random.integers(0, 2, 300)
+    evidence = labels * 2.0 - 1 + random.normal(size=300)
+    scores = binary.scores(evidence, labels, 0.5)
+    spans = score_intervals(score_of(binary), evidence, labels, int((binary.answers(evidence, 0.5) == labels).sum()))
+    assert spans.keys() == scores.keys()
+    for name, (low, high) in spans.items():
+        assert low < scores[name] < high
