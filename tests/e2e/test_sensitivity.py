@@ -28,14 +28,20 @@ COMMAND = ("sensitivity", "--target=one_int4", "--workload=untested", "--json")
 
 
 @pytest.fixture(scope="module")
-def analysed(built: Path) -> tuple[dict, str]:
+def project(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy, since each process that tests run in makes it anew, and what is made is counted."""
+    return shutil.copytree(built, tmp_path_factory.mktemp("sensitivity") / "project")
+
+
+@pytest.fixture(scope="module")
+def analysed(project: Path) -> tuple[dict, str]:
     """Return the document and stderr of the analysis with everything that can be asked for."""
-    workload = (built / "workloads" / "small.py").read_text()
+    workload = (project / "workloads" / "small.py").read_text()
     assert NO_TEST[0] in workload
-    (built / "workloads" / "untested.py").write_text(workload.replace(*NO_TEST))
+    (project / "workloads" / "untested.py").write_text(workload.replace(*NO_TEST))
     prune = '[[recipe]]\nstep = "prune"\nfinal_sparsity = 0.6\nepochs = 2\n\n'
-    add_target(built, "one_int4", (prune, ""), (QUANTIZE, ONE_INT4))
-    done = invoke(built, *COMMAND, "--mend", "--calibration-sizes=10,50")
+    add_target(project, "one_int4", (prune, ""), (QUANTIZE, ONE_INT4))
+    done = invoke(project, *COMMAND, "--mend", "--calibration-sizes=10,50")
     return json.loads(done.stdout), done.stderr
 
 
@@ -64,9 +70,9 @@ def test_the_model_is_trained_once_and_the_file_is_built_for_each_size(analysed:
     assert all(0.5 < size["quality"]["agreement"] <= 1 for size in document["calibration_sizes"])
 
 
-def test_the_files_are_written(built: Path, analysed: tuple[dict, str]) -> None:
+def test_the_files_are_written(project: Path, analysed: tuple[dict, str]) -> None:
     document, _ = analysed
-    folder = built / document["folder"]
+    folder = project / document["folder"]
     assert json.loads((folder / "sensitivity.json").read_text()) == document
     with Image.open(folder / "sensitivity.png") as picture:
         assert picture.format == "PNG"
@@ -75,21 +81,21 @@ def test_the_files_are_written(built: Path, analysed: tuple[dict, str]) -> None:
     assert "dense (int4)" in drawn
 
 
-def test_the_recipe_can_be_pasted_into_the_target(built: Path, analysed: tuple[dict, str]) -> None:
+def test_the_recipe_can_be_pasted_into_the_target(project: Path, analysed: tuple[dict, str]) -> None:
     document, _ = analysed
-    recipe = (built / document["folder"] / "sensitivity.toml").read_text()
+    recipe = (project / document["folder"] / "sensitivity.toml").read_text()
     assert recipe == document["recipe"]
     steps = tomllib.loads(recipe)["recipe"]
     assert [step["step"] for step in steps] == ["train", "quantize_edge"]
     assert steps[1]["layers"] == {"dense": "int8"}
     assert steps[1]["calibration"] == "mse"
-    text = (built / "targets" / "one_int4.toml").read_text()
+    text = (project / "targets" / "one_int4.toml").read_text()
     top = (
         text[: text.index("[budgets]")] + "slim = false\n\n" + text[text.index("[budgets]") : text.index("[[recipe]]")]
     )
     pasted = top + recipe.replace("\n\n", "\n") + "agreement_min = 0.97\n"
-    (built / "targets" / "mended.toml").write_text(pasted)
-    done = json.loads(invoke(built, "convert", "--target=mended", "--workload=untested", "--json").stdout)
+    (project / "targets" / "mended.toml").write_text(pasted)
+    done = json.loads(invoke(project, "convert", "--target=mended", "--workload=untested", "--json").stdout)
     mended = next(file for file in document["files"] if file["name"] == "mended")
     assert done["sha256"] == mended["sha256"]
 
