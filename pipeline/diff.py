@@ -24,8 +24,7 @@ from pipeline.diff_document import (
 )
 from pipeline.explain import differences
 from pipeline.learning_task import METRICS
-from pipeline.regression import EXACT, HIGHER_IS_BETTER, not_comparable
-from pipeline.score_intervals import wilson_interval
+from pipeline.regression import EXACT, HIGHER_IS_BETTER, not_comparable, score_interval
 
 if TYPE_CHECKING:
     import numpy as np
@@ -190,11 +189,9 @@ def _change(
 
 
 def _score_span(document: BuildDocument, metric: str) -> Span | None:
-    """Return a score's interval; accuracy's from its counts in a document from before intervals were recorded."""
     facts: Any = next((stage.facts.get("test") for stage in document.stages if stage.name == "evaluate"), None) or {}
-    if metric in document.score_intervals or metric != "accuracy" or not (facts.get("samples") and "correct" in facts):
-        return document.score_intervals.get(metric)
-    return wilson_interval(facts["correct"], facts["samples"])
+    samples = facts.get("samples", 0) if "correct" in facts else 0  # several answers a sample are no Wilson's
+    return score_interval(document.scores, document.score_intervals, metric, samples)
 
 
 def _span(interval: Interval | None) -> Span | None:

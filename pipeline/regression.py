@@ -73,9 +73,7 @@ def changes(
     earlier, spans = getattr(before, "scores", {}), getattr(before, "score_intervals", {})
     for name in METRICS:
         if scores and name in earlier and name in scores[0]:
-            span = spans.get(name)
-            if span is None and name == "accuracy":  # a document from before intervals were recorded
-                span = wilson_interval(round(earlier[name] * scores[1]), scores[1])
+            span = score_interval(earlier, spans, name, scores[1])
             found.append(_score(name, earlier[name], scores[0][name], span))
     for name in sorted(set(before.device.figures) & set(now.device.figures) & EXACT):
         theirs, ours = before.device.figures[name].value, now.device.figures[name].value
@@ -92,6 +90,15 @@ def changes(
             _measured("memory_bytes", [one.value for one in both], [(one.low, one.high) for one in both], note)
         )
     return found
+
+
+def score_interval(
+    scores: dict[str, float], intervals: dict[str, tuple[float, float]], metric: str, samples: int
+) -> tuple[float, float] | None:
+    """Return a score's recorded interval; accuracy's from its samples in a document from before they were recorded."""
+    if metric in intervals or metric != "accuracy" or metric not in scores or not samples:
+        return intervals.get(metric)
+    return wilson_interval(round(scores[metric] * samples), samples)
 
 
 def not_comparable(now: BuildDocument | BenchResult, before: BuildDocument | BenchResult) -> str:
